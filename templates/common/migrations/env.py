@@ -1,0 +1,75 @@
+"""How alembic reaches the database, and what it should look like."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+from alembic import context
+from alembic.util import CommandError
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from service.domains import domains
+from service.models import metadata
+from service.settings import DatabaseSettings, InvalidSettings
+
+# Any number will do, if all who migrate this database share it and nobody else takes it.
+LOCK = 5_432_001
+LOCK_TIMEOUT = 600  # seconds: another replica may be building an index
+
+for _ in domains("models"):
+    pass  # importing them makes their tables join the metadata
+
+
+def configure(connection: Connection | None, **options: object) -> None:
+    context.configure(
+        connection=connection,
+        target_metadata=metadata,
+        # Each migration commits by itself, so one that cannot run in a transaction may leave it.
+        transaction_per_migration=True,
+        **options,
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+@asynccontextmanager
+async def locked(engine: AsyncEngine) -> AsyncIterator[None]:
+    """Hold a lock so that of several replicas that start at once only one migrates.
+
+    It is polled for: waiting in `pg_advisory_lock` would hold a snapshot, for which CREATE INDEX
+    CONCURRENTLY in another replica would wait in turn. It needs a connection of its own, in
+    AUTOCOMMIT for the same reason.
+    """
+    lock = text("SELECT pg_try_advisory_lock(:key)").bindparams(key=LOCK)
+    async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+        deadline = time.monotonic() + LOCK_TIMEOUT
+        while not await connection.scalar(lock):
+            if time.monotonic() > deadline:
+                raise CommandError(f"another migration has been running for {LOCK_TIMEOUT} s")
+            await asyncio.sleep(0.2)
+        yield  # the lock ends with its connection
+
+
+async def migrate(dsn: str) -> None:
+    async def connect() -> "asyncpg.Connection[asyncpg.Record]":
+        return await asyncpg.connect(dsn)  # no statement timeout: migrations may take long
+
+    engine = create_async_engine(
+        "postgresql+asyncpg://", async_creator=connect, poolclass=NullPool
+    )
+    async with locked(engine), engine.connect() as connection:
+        await connection.run_sync(configure)
+
+
+if context.is_offline_mode():
+    configure(None, dialect_name="postgresql", literal_binds=True)
+else:
+    try:
+        settings = DatabaseSettings.load()
+    except InvalidSettings as error:
+        raise CommandError(str(error)) from None
+    asyncio.run(migrate(settings.dsn))

@@ -1,0 +1,66 @@
+"""Structured logs: JSON in production, colours on a console."""
+
+import logging
+import sys
+
+import orjson
+import structlog
+from asgi_correlation_id import correlation_id
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from .settings import Settings
+
+
+def add_request_id(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
+    request_id = correlation_id.get()
+    if request_id is not None:
+        event["request_id"] = request_id
+    return event
+
+
+def configure(settings: Settings) -> None:
+    """Send what this service and its libraries log to standard output, a line an event."""
+    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+    shared: list[Processor] = [
+        add_request_id,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    render: list[Processor]
+    if settings.log_format == "json":
+        render = [
+            structlog.processors.format_exc_info,
+            structlog.processors.EventRenamer("message"),
+            structlog.processors.JSONRenderer(
+                lambda event, **_: orjson.dumps(event, default=repr).decode()
+            ),
+        ]
+    else:
+        render = [structlog.dev.ConsoleRenderer()]
+    structlog.configure(
+        processors=[*shared, *render],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(sys.stdout),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level)
+    for name in ("uvicorn", "uvicorn.error", "gunicorn.error"):
+        library = logging.getLogger(name)
+        library.handlers = []
+        library.propagate = True
+    # A line a request is written by RequestLog; without a handler to reach, uvicorn's own is off.
+    access = logging.getLogger("uvicorn.access")
+    access.handlers = []
+    access.propagate = False
+    # Each of these tells of every request or statement at `info`.
+    for name in ("httpx2", "httpcore2", "alembic", "sqlalchemy.engine", "databases"):
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))

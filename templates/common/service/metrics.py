@@ -1,0 +1,52 @@
+"""What Prometheus reads at /metrics."""
+
+import os
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+from prometheus_client.multiprocess import MultiProcessCollector
+from starlette.requests import Request
+from starlette.responses import Response
+
+requests = Counter(
+    "http_requests", "Requests answered.", ["method", "route", "status"]
+)
+seconds = Histogram(
+    "http_request_duration_seconds", "Time to answer a request.", ["method", "route"]
+)
+# With several workers these are the sums over those that live.
+pool_size = Gauge(
+    "database_pool_size",
+    "Connections that the pools may open.",
+    multiprocess_mode="livesum",
+)
+pool_in_use = Gauge(
+    "database_pool_in_use",
+    "Connections that requests hold now.",
+    multiprocess_mode="livesum",
+)
+pool_waiting = Gauge(
+    "database_pool_waiting",
+    "Requests that wait for a connection now.",
+    multiprocess_mode="livesum",
+)
+
+
+def exposition() -> bytes:
+    """Collect the metrics of this process, or of all workers where they share a folder."""
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return generate_latest(REGISTRY)
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)
+    return generate_latest(registry)
+
+
+async def metrics(request: Request) -> Response:
+    return Response(exposition(), media_type=CONTENT_TYPE_LATEST)

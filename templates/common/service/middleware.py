@@ -1,0 +1,150 @@
+"""What happens to every request before and after its handler."""
+
+import re
+from time import perf_counter
+
+import structlog
+from asgi_correlation_id import CorrelationIdMiddleware
+from starlette.datastructures import MutableHeaders
+from starlette.middleware import Middleware
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from . import metrics
+from .errors import DETAILS, problem, unexpected
+from .settings import Settings
+
+log = structlog.get_logger()
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+# Probes and scrapers come by address, whatever ALLOWED_HOSTS says.
+PROBES = frozenset({"/health/live", "/health/ready", "/metrics"})
+
+
+class RequestLog:
+    """One log line and one set of metrics a request."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        status = 0  # of a request that was never answered
+        started = perf_counter()
+
+        async def note_status(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, note_status)
+        finally:
+            seconds = perf_counter() - started
+            # Labels come from what the service knows, not from what callers make up.
+            method = scope["method"] if scope["method"] in METHODS else "other"
+            route = getattr(scope.get("route"), "path", "none")
+            metrics.requests.labels(method, route, status).inc()
+            metrics.seconds.labels(method, route).observe(seconds)
+            log.info(
+                "request",
+                method=method,
+                route=route,
+                status=status,
+                milliseconds=round(seconds * 1000, 3),
+            )
+
+
+class Problems:
+    """Errors that a middleware answers as text become problem+json."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        body: bytes | None = None
+
+        async def rewrite(message: Message) -> None:
+            nonlocal body
+            if message["type"] == "http.response.start" and message["status"] >= 400:
+                headers = MutableHeaders(scope=message)
+                if not headers.get("content-type", "").startswith("application/problem+json"):
+                    status = message["status"]
+                    answer = problem(status, DETAILS.get(status, "The request is refused."))
+                    body = bytes(answer.body)
+                    headers.update(answer.headers)
+            elif body is not None and message["type"] == "http.response.body":
+                message = {**message, "body": b"" if message.get("more_body") else body}
+            await send(message)
+
+        await self.app(scope, receive, rewrite)
+
+
+class Unexpected:
+    """Answers 500 to what no handler of errors is for.
+
+    Starlette's own handler for these runs outside of all middleware, so its answer would lack the
+    request id and the CORS headers.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def note_start(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, note_start)
+        except Exception as error:
+            answer = unexpected(error)
+            if started:
+                raise  # the server cuts the connection: the only way to tell the caller now
+            await answer(scope, receive, send)
+
+
+class TrustedHost(TrustedHostMiddleware):
+    """Refuses other hosts' names, save from probes."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] in PROBES:
+            await self.app(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
+def middleware(settings: Settings) -> list[Middleware]:
+    """List what wraps the routes, outermost first."""
+    cors = Middleware(
+        CORSMiddleware,
+        allow_origins=settings.cors_origins,
+        allow_methods=["GET", "POST", "PATCH", "DELETE"],
+        allow_headers=["Content-Type", "If-Match", "If-None-Match", "X-Request-ID"],
+        expose_headers=["ETag", "Location", "Retry-After", "X-Request-ID"],
+    )
+    hosts = Middleware(TrustedHost, allowed_hosts=settings.allowed_hosts, www_redirect=False)
+    return [
+        Middleware(
+            CorrelationIdMiddleware,
+            header_name="X-Request-ID",
+            validator=re.compile(r"[A-Za-z0-9._-]{1,128}").fullmatch,
+        ),
+        Middleware(RequestLog),
+        Middleware(Problems),
+        *([cors] if settings.cors_origins else []),
+        *([hosts] if "*" not in settings.allowed_hosts else []),
+        Middleware(Unexpected),
+        Middleware(RequestBodyLimitMiddleware, max_body_size=settings.max_body_bytes),
+    ]

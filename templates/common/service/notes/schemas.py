@@ -1,0 +1,153 @@
+"""The JSON that goes in and out."""
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Self
+from urllib.parse import urlencode
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
+from pydantic.json_schema import SkipJsonSchema
+
+MAX_ID = 2**63 - 1  # PostgreSQL's bigint
+MAX_VERSION = 2**31 - 1  # and its integer
+
+
+def without_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("must not contain NUL characters, which PostgreSQL cannot store")
+    return text
+
+
+def not_null(value: object) -> object:
+    if value is None:
+        raise ValueError("must not be null: leave it out to keep it as it is")
+    return value
+
+
+def digits(value: object) -> object:
+    """Refuse what Python reads as a number but the API does not describe: 1_0, 1.0, ' 1'."""
+    if isinstance(value, str) and not re.fullmatch(r"-?[0-9]{1,20}", value, re.ASCII):
+        raise ValueError("must be a whole number, written in digits")
+    return value
+
+
+def true_or_false(value: object) -> object:
+    if isinstance(value, str) and value not in ("true", "false"):
+        raise ValueError("must be true or false")
+    return value
+
+
+NO_NUL = Field(json_schema_extra={"pattern": r"^[^\u0000]*$"})
+Title = Annotated[
+    str, Field(min_length=1, max_length=200), AfterValidator(without_nul), NO_NUL
+]
+Body = Annotated[str, Field(max_length=100_000), AfterValidator(without_nul), NO_NUL]
+Whole = BeforeValidator(digits)
+NoteId = Annotated[int, Field(ge=1, le=MAX_ID), Whole]
+Limit = Annotated[int, Field(ge=1, le=100), Whole]
+
+
+class NewNote(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    title: Title
+    body: Body = ""
+
+
+class NoteChange(BaseModel):
+    """What is to change; what is left out stays as it is."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"minProperties": 1})
+
+    title: Annotated[Title | SkipJsonSchema[None], BeforeValidator(not_null)] = None
+    body: Annotated[Body | SkipJsonSchema[None], BeforeValidator(not_null)] = None
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("changes nothing: give a title, a body or both")
+        return self
+
+
+class Content(BaseModel):
+    """What the upstream answers; it may say more than we read."""
+
+    title: Title
+    body: Body
+
+
+class Note(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    id: int
+    title: str
+    body: str
+    version: int
+    created_at: datetime
+    updated_at: datetime
+    synchronized_at: datetime | None
+
+
+class Revision(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    note_id: int
+    version: int
+    title: str
+    body: str
+    created_at: datetime
+
+
+class NoteQuery(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    limit: Limit = 50
+    after: Annotated[int, Field(ge=0, le=MAX_ID), Whole] = 0
+    synchronized: Annotated[
+        bool | SkipJsonSchema[None], BeforeValidator(true_or_false)
+    ] = None
+
+
+class RevisionQuery(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    limit: Limit = 50
+    before: Annotated[int, Field(ge=1, le=MAX_VERSION), Whole] = MAX_VERSION
+
+
+class NotePage(BaseModel):
+    items: list[Note]
+    next: str | None = Field(description="Path of the next page; null on the last one.")
+
+    @classmethod
+    def of(cls, notes: Sequence[object], query: NoteQuery) -> Self:
+        """Make a page of `query.limit` notes; one more says that there is a next page."""
+        page = cls.model_validate({"items": notes[: query.limit], "next": None})
+        if len(notes) > query.limit:
+            parameters: dict[str, object] = {"limit": query.limit, "after": page.items[-1].id}
+            if query.synchronized is not None:
+                parameters["synchronized"] = str(query.synchronized).lower()
+            page.next = f"/notes?{urlencode(parameters)}"
+        return page
+
+
+class RevisionPage(BaseModel):
+    items: list[Revision]
+    next: str | None = Field(description="Path of the next page; null on the last one.")
+
+    @classmethod
+    def of(cls, revisions: Sequence[object], note_id: int, query: RevisionQuery) -> Self:
+        """Make a page of `query.limit` revisions; one more says that there is a next page."""
+        page = cls.model_validate({"items": revisions[: query.limit], "next": None})
+        if len(revisions) > query.limit:
+            parameters = {"limit": query.limit, "before": page.items[-1].version}
+            page.next = f"/notes/{note_id}/revisions?{urlencode(parameters)}"
+        return page

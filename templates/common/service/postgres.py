@@ -1,0 +1,69 @@
+"""How PostgreSQL is connected to and what its failures mean, whatever the pool."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import asyncpg
+
+from .errors import Collision, ReadOnly, StatementTimedOut, Unavailable
+from .settings import DatabaseSettings
+
+# Failures that the caller did not cause, by SQLSTATE or its class:
+# https://www.postgresql.org/docs/current/errcodes-appendix.html
+SQLSTATES: Mapping[str, type[Unavailable]] = {
+    "08": Unavailable,  # connection exception
+    "25006": ReadOnly,
+    "25P03": StatementTimedOut,  # idle in a transaction for too long
+    "28": Unavailable,  # the server does not let us in
+    "3D000": Unavailable,  # the database does not exist (yet)
+    "40001": Collision,  # serialization failure
+    "40P01": Collision,  # deadlock
+    "53": Unavailable,  # out of connections, memory or disk
+    "55P03": StatementTimedOut,  # lock not available
+    "57": Unavailable,  # the operator is shutting it down
+    "57014": StatementTimedOut,
+    "58": Unavailable,  # a system error on the server
+}
+
+
+def connect_options(settings: DatabaseSettings) -> dict[str, Any]:
+    """Give the options of `asyncpg.connect` that are the same for every pool."""
+    options: dict[str, Any] = {
+        "timeout": settings.database_pool_timeout,
+        "command_timeout": settings.database_statement_timeout,
+        "server_settings": {"application_name": __name__.partition(".")[0]},
+    }
+    if settings.database_pgbouncer:
+        # The next transaction may be on another server connection, without our statements; and
+        # PgBouncer refuses settings it does not track, so there ALTER ROLE has the timeout.
+        options["statement_cache_size"] = 0
+    else:
+        milliseconds = str(int(settings.database_statement_timeout * 1000))
+        options["server_settings"] |= {
+            "statement_timeout": milliseconds,
+            "idle_in_transaction_session_timeout": milliseconds,
+        }
+    return options
+
+
+def failure(
+    error: BaseException, *, connected: bool, committing: bool = False
+) -> Unavailable | None:
+    """Translate what asyncpg raised; None where it is a fault of ours, or not asyncpg's at all.
+
+    connected: whether the connection still is. committing: whether COMMIT had been sent: then
+    nobody knows what became of the transaction, and it must not be tried again.
+    """
+    kind: type[Unavailable] | None = None
+    if isinstance(error, asyncpg.PostgresError):
+        sqlstate = error.sqlstate or ""
+        kind = SQLSTATES.get(sqlstate) or SQLSTATES.get(sqlstate[:2])
+    elif isinstance(error, TimeoutError):
+        kind = StatementTimedOut
+    elif isinstance(error, OSError | asyncpg.InternalClientError):
+        kind = Unavailable
+    elif isinstance(error, asyncpg.InterfaceError) and not connected:
+        kind = Unavailable
+    if kind is Collision and committing:
+        kind = Unavailable
+    return kind() if kind else None

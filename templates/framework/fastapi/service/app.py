@@ -1,0 +1,47 @@
+"""The application: routes, middleware, error handlers."""
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.middleware import Middleware
+
+from . import health
+from .docs import files, page
+from .domains import domains
+from .errors import InvalidRequest, fault, faults, handlers, on_service_error
+from .head import Head
+from .lifespan import lifespan
+from .metrics import metrics
+from .middleware import middleware
+from .openapi import openapi_json
+from .settings import Settings
+
+
+async def on_invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return await on_service_error(request, InvalidRequest(faults(error.errors())))
+
+
+async def on_unreadable(request: Request, error: Exception) -> Response:
+    """FastAPI's own 400: the body is not even text, or nested too deeply."""
+    detail = "This is not valid JSON."
+    return await on_service_error(request, InvalidRequest([fault("body", [], detail)]))
+
+
+def create_app(settings: Settings) -> FastAPI:
+    app = FastAPI(
+        title="{{ cookiecutter.__title }}",
+        description="{{ cookiecutter.__description }}",
+        lifespan=lifespan(settings),
+        middleware=[*middleware(settings), Middleware(Head)],
+        exception_handlers={**handlers, RequestValidationError: on_invalid, 400: on_unreadable},
+        openapi_url=None,
+        redirect_slashes=False,
+    )
+    for router in [*(domain.router for domain in domains("routes")), health.router]:
+        # Not `include_router`: FastAPI would match through a nested router at every request.
+        app.router.routes.extend(router.routes)
+    app.get("/metrics", include_in_schema=False)(metrics)
+    app.get("/openapi.json", include_in_schema=False)(openapi_json)
+    app.get("/docs", include_in_schema=False)(page)
+    app.router.routes.append(files)
+    return app

@@ -1,0 +1,28 @@
+"""Whether this process serves, and whether its database does."""
+
+from typing import Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from .dependencies import DatabaseDependency
+from .openapi import problems
+
+router = APIRouter(prefix="/health", tags=["health"])
+
+
+class Health(BaseModel):
+    status: Literal["ok"] = "ok"
+
+
+@router.get("/live")
+async def live() -> Health:
+    """Answer as long as the process serves, whatever the database does."""
+    return Health()
+
+
+@router.get("/ready", responses=problems(503))
+async def ready(database: DatabaseDependency) -> Health:
+    """Answer 200 when a database connection can be had and answers."""
+    await database.ping()
+    return Health()

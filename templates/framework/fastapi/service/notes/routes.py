@@ -1,0 +1,128 @@
+"""Notes: HTTP in, HTTP out."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+
+from ..dependencies import DatabaseDependency, IfMatch
+from ..etags import etag, versions
+from ..openapi import problems
+from ..retry import retried
+from . import queries, schemas
+from .synchronize import synchronize
+from .upstream import Upstream
+
+router = APIRouter(prefix="/notes", tags=["notes"])
+
+NoteId = Annotated[schemas.NoteId, Path()]
+
+
+async def upstream(request: Request) -> Upstream:
+    found: Upstream = request.state.upstream
+    return found
+
+
+@router.get("", responses=problems(422, 503))
+async def list_notes(
+    query: Annotated[schemas.NoteQuery, Query()], database: DatabaseDependency
+) -> schemas.NotePage:
+    """List notes by id, a page at a time."""
+    async with database.connection() as connection:
+        notes = await queries.page(
+            connection, query.after, query.limit + 1, query.synchronized
+        )
+    return schemas.NotePage.of(notes, query)
+
+
+@router.post("", status_code=201, responses=problems(413, 422, 503))
+@retried
+async def create_note(
+    content: schemas.NewNote, database: DatabaseDependency, response: Response
+) -> schemas.Note:
+    """Store a note and its first revision."""
+    async with database.transaction() as connection:
+        note = await queries.create(connection, content.title, content.body)
+    response.headers["Location"] = f"/notes/{note.id}"
+    response.headers["ETag"] = etag(note.version)
+    return schemas.Note.model_validate(note)
+
+
+@router.get(
+    "/{note_id}",
+    response_model=schemas.Note,
+    responses={304: {"description": "Not Modified"}, **problems(404, 422, 503)},
+)
+async def get_note(
+    note_id: NoteId,
+    database: DatabaseDependency,
+    response: Response,
+    if_none_match: Annotated[list[str] | None, Header()] = None,
+) -> schemas.Note | Response:
+    """Return a note, unless the caller has this version of it already."""
+    async with database.connection() as connection:
+        note = await queries.get(connection, note_id)
+    tag = {"ETag": etag(note.version)}
+    if if_none_match:
+        known = versions(if_none_match)
+        if known is None or note.version in known:
+            return Response(status_code=304, headers=tag)
+    response.headers.update(tag)
+    return schemas.Note.model_validate(note)
+
+
+@router.patch("/{note_id}", responses=problems(404, 412, 413, 422, 503))
+@retried
+async def change_note(
+    note_id: NoteId,
+    change: schemas.NoteChange,
+    database: DatabaseDependency,
+    response: Response,
+    expected: IfMatch,
+) -> schemas.Note:
+    """Change a note's title, body or both, and keep the new version as a revision."""
+    async with database.transaction() as connection:
+        note = await queries.change(
+            connection, note_id, change.title, change.body, expected
+        )
+    response.headers["ETag"] = etag(note.version)
+    return schemas.Note.model_validate(note)
+
+
+@router.delete(
+    "/{note_id}",
+    status_code=204,
+    response_class=Response,
+    responses=problems(404, 412, 422, 503),
+)
+@retried
+async def delete_note(note_id: NoteId, database: DatabaseDependency, expected: IfMatch) -> None:
+    """Delete a note and its revisions."""
+    async with database.transaction() as connection:
+        await queries.remove(connection, note_id, expected)
+
+
+@router.get("/{note_id}/revisions", responses=problems(404, 422, 503))
+async def list_revisions(
+    note_id: NoteId,
+    query: Annotated[schemas.RevisionQuery, Query()],
+    database: DatabaseDependency,
+) -> schemas.RevisionPage:
+    """List a note's versions, newest first, a page at a time."""
+    async with database.connection() as connection:
+        revisions = await queries.history(
+            connection, note_id, query.before, query.limit + 1
+        )
+    return schemas.RevisionPage.of(revisions, note_id, query)
+
+
+@router.post("/{note_id}/synchronize", responses=problems(404, 409, 422, 502, 503, 504))
+async def synchronize_note(
+    note_id: NoteId,
+    database: DatabaseDependency,
+    upstream: Annotated[Upstream, Depends(upstream)],
+    response: Response,
+) -> schemas.Note:
+    """Send a note to the upstream and store what it makes of it."""
+    note = await synchronize(note_id, database, upstream)
+    response.headers["ETag"] = etag(note.version)
+    return schemas.Note.model_validate(note)

@@ -1,0 +1,48 @@
+"""Requests into models, models into responses."""
+
+import json
+from collections.abc import Mapping
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from .errors import InvalidRequest, fault, faults
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+async def read(request: Request, model: type[Model]) -> Model:
+    """Validate a request by a model whose fields are its `path`, its `query` and its `body`.
+
+    Raises InvalidRequest with all that is wrong at once.
+    """
+    parts: dict[str, object] = {"path": request.path_params, "query": dict(request.query_params)}
+    if "body" in model.model_fields and (body := await request.body()):
+        parts["body"] = decoded(body) if is_json(request) else body
+    try:
+        return model.model_validate(parts)
+    except ValidationError as error:
+        errors = error.errors(include_url=False, include_input=False)
+        raise InvalidRequest(faults(errors)) from None
+
+
+def is_json(request: Request) -> bool:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind == "application/json" or (
+        kind.startswith("application/") and kind.endswith("+json")
+    )
+
+
+def decoded(body: bytes) -> object:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):  # not JSON, not UTF-8, or nested too deeply
+        raise InvalidRequest([fault("body", [], "This is not valid JSON.")]) from None
+
+
+def answer(
+    model: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    return Response(model.model_dump_json(), status, headers, "application/json")

@@ -1,0 +1,153 @@
+"""The database: asyncpg's own pool, and Core statements compiled once to run on it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from json import dumps, loads
+from types import TracebackType
+from typing import Any, Self, TypeAlias
+
+import asyncpg
+import structlog
+from asyncpg.pool import PoolConnectionProxy
+from sqlalchemy.dialects.postgresql.asyncpg import dialect
+from sqlalchemy.sql.expression import Executable
+
+from . import metrics
+from .errors import PoolExhausted
+from .postgres import connect_options, failure
+from .settings import DatabaseSettings
+
+log = structlog.get_logger()
+
+Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
+
+
+class Statement:
+    """A Core statement, compiled once, whose call gives the arguments of asyncpg's methods.
+
+        GET = Statement(select(notes).where(notes.c.id == bindparam("note_id")))
+        row = await connection.fetchrow(*GET(note_id=1))
+
+    asyncpg knows nothing of SQLAlchemy's types: what a column's default is in Python, and lists
+    for `IN`, have no place here. Let the server have the defaults, and use `= ANY(:ids)`.
+    """
+
+    def __init__(self, statement: Executable) -> None:
+        compiled = statement.compile(dialect=dialect())
+        self._sql = str(compiled)
+        self._order = tuple(compiled.positiontup or ())
+        # Values the statement carries itself, such as the 1 of `version + 1`.
+        self._given = {
+            name: compiled.params[name]
+            for parameter, name in compiled.bind_names.items()
+            if not parameter.required
+        }
+        self._names = frozenset(self._order) - frozenset(self._given)
+
+    def __call__(self, **values: object) -> tuple[Any, ...]:
+        """Bind `values` by name. Raises TypeError where one is unknown or missing."""
+        if values.keys() != self._names:
+            raise TypeError(
+                f"the statement takes {sorted(self._names)}, not {sorted(values)}: {self._sql}"
+            )
+        values |= self._given
+        return self._sql, *[values[name] for name in self._order]
+
+
+class Database:
+    """A pool of connections, opened when needed, to be used as an async context manager."""
+
+    def __init__(self, settings: DatabaseSettings) -> None:
+        self._acquire_timeout = settings.database_pool_timeout
+        self._statement_timeout = settings.database_statement_timeout
+        self._size = settings.database_pool_size
+        self._pool: asyncpg.Pool[asyncpg.Record] = asyncpg.create_pool(
+            settings.dsn,
+            min_size=0,
+            init_size=0,  # the service starts without its database
+            max_size=settings.database_pool_size,
+            max_inactive_connection_lifetime=settings.database_pool_recycle,
+            init=add_codecs,
+            **connect_options(settings),
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._pool
+        metrics.pool_size.inc(self._size)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        metrics.pool_size.dec(self._size)
+        try:
+            async with asyncio.timeout(self._statement_timeout):
+                await self._pool.close()
+        except TimeoutError:
+            log.warning("connections were still in use when the pool was closed")
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """Lend a connection on which each statement stands alone: no BEGIN, no COMMIT."""
+        connection = await self._acquire()
+        try:
+            yield connection
+        except Exception as error:
+            if unavailable := failure(error, connected=not connection.is_closed()):
+                raise unavailable from error
+            raise
+        finally:
+            await self._release(connection)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """Lend a connection in a transaction: committed at the end, rolled back if it raises."""
+        connection = await self._acquire()
+        committing = False
+        try:
+            async with connection.transaction():
+                yield connection
+                committing = True
+        except Exception as error:
+            connected = not connection.is_closed()
+            if unavailable := failure(error, connected=connected, committing=committing):
+                raise unavailable from error
+            raise
+        finally:
+            await self._release(connection)
+
+    async def ping(self) -> None:
+        """Return when the database answers. Raises Unavailable."""
+        async with self.connection() as connection:
+            await connection.execute("SELECT 1")
+
+    async def _acquire(self) -> Connection:
+        with metrics.pool_waiting.track_inprogress():
+            try:
+                connection = await self._pool.acquire(timeout=self._acquire_timeout)
+            except TimeoutError as error:
+                raise PoolExhausted from error
+            except Exception as error:
+                raise failure(error, connected=False) or error from error
+        metrics.pool_in_use.inc()
+        return connection
+
+    async def _release(self, connection: Connection) -> None:
+        metrics.pool_in_use.dec()
+        try:
+            await self._pool.release(connection)
+        except Exception as error:
+            # The pool has replaced it. What was committed is, so the caller need not hear.
+            log.warning("connection lost at its release", cause=type(error).__name__)
+
+
+async def add_codecs(connection: Connection) -> None:
+    """Let JSON columns hold Python values, as SQLAlchemy's own engine does."""
+    for name in ("json", "jsonb"):
+        await connection.set_type_codec(
+            name, schema="pg_catalog", encoder=dumps, decoder=loads
+        )

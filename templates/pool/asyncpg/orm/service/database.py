@@ -1,0 +1,140 @@
+"""The database: SQLAlchemy's pool of asyncpg connections, and sessions on it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any, Self, TypeAlias
+
+import asyncpg
+import structlog
+from sqlalchemy import event, text
+from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
+
+from . import metrics
+from .errors import PoolExhausted, Unavailable
+from .postgres import connect_options, failure
+from .settings import DatabaseSettings
+
+log = structlog.get_logger()
+
+Connection: TypeAlias = AsyncSession
+
+
+class Database:
+    """A pool of connections, opened when needed, to be used as an async context manager."""
+
+    def __init__(self, settings: DatabaseSettings) -> None:
+        self._acquire_timeout = settings.database_pool_timeout
+        self._statement_timeout = settings.database_statement_timeout
+        self._size = settings.database_pool_size
+        self._engine = engine(settings)
+        self._sessions = async_sessionmaker(self._engine, expire_on_commit=False)
+        self._readers = async_sessionmaker(
+            # Shares the pool, and saves a lone read its BEGIN and its ROLLBACK.
+            self._engine.execution_options(isolation_level="AUTOCOMMIT"),
+            expire_on_commit=False,
+        )
+
+    async def __aenter__(self) -> Self:
+        metrics.pool_size.inc(self._size)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        metrics.pool_size.dec(self._size)
+        try:
+            async with asyncio.timeout(self._statement_timeout):
+                await self._engine.dispose()
+        except TimeoutError:
+            log.warning("connections were still in use when the pool was closed")
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """Lend a session on which each statement stands alone: no BEGIN, no COMMIT."""
+        try:
+            async with self._readers() as session, self._connected(session):
+                yield session
+        except Exception as error:
+            if unavailable := translated(error):
+                raise unavailable from error
+            raise
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """Lend a session in a transaction: committed at the end, rolled back if it raises."""
+        committing = False
+        try:
+            async with self._sessions() as session, self._connected(session):
+                yield session
+                await session.flush()
+                committing = True
+                await session.commit()
+        except Exception as error:
+            if unavailable := translated(error, committing=committing):
+                raise unavailable from error
+            raise
+
+    async def ping(self) -> None:
+        """Return when the database answers. Raises Unavailable."""
+        async with self.connection() as connection:
+            await connection.execute(text("SELECT 1"))
+
+    @asynccontextmanager
+    async def _connected(self, session: AsyncSession) -> AsyncIterator[None]:
+        with metrics.pool_waiting.track_inprogress():
+            try:
+                # Of its own, because the pool's timeout does not count the time to connect.
+                async with asyncio.timeout(self._acquire_timeout):
+                    await session.connection()
+            except TimeoutError as error:
+                raise PoolExhausted from error
+        with metrics.pool_in_use.track_inprogress():
+            yield
+
+
+def engine(settings: DatabaseSettings) -> AsyncEngine:
+    options = connect_options(settings)
+
+    async def connect() -> "asyncpg.Connection[asyncpg.Record]":
+        # asyncpg reads the whole URL, sslmode included, which SQLAlchemy would refuse.
+        return await asyncpg.connect(settings.dsn, **options)
+
+    created = create_async_engine(
+        "postgresql+asyncpg://",
+        async_creator=connect,
+        pool_size=settings.database_pool_size,
+        max_overflow=0,  # overflow connections would be closed at their release
+        pool_timeout=settings.database_pool_timeout,
+        pool_recycle=settings.database_pool_recycle,
+        hide_parameters=True,  # errors are logged; what users wrote is not
+        connect_args={"prepared_statement_cache_size": 0} if settings.database_pgbouncer else {},
+    )
+    event.listen(created.sync_engine, "checkout", refuse_closed)
+    return created
+
+
+def refuse_closed(
+    connection: Any, record: ConnectionPoolEntry, proxy: PoolProxiedConnection
+) -> None:
+    """Let the pool replace a connection that the server has ended, at no round trip."""
+    if record.driver_connection.is_closed():
+        raise DisconnectionError
+
+
+def translated(error: Exception, *, committing: bool = False) -> Unavailable | None:
+    if isinstance(error, PoolTimeoutError):
+        return PoolExhausted()
+    if isinstance(error, DBAPIError):
+        connected = not error.connection_invalidated
+        cause = error.driver_exception or error
+        return failure(cause, connected=connected, committing=committing)
+    return failure(error, connected=False, committing=committing)

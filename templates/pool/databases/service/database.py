@@ -1,0 +1,117 @@
+"""The database: connections of the package databases, whose pool is asyncpg's."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Self, TypeAlias
+
+import databases
+import structlog
+from databases.core import Connection as DatabasesConnection
+from sqlalchemy import select
+
+from . import metrics
+from .errors import PoolExhausted
+from .postgres import connect_options, failure
+from .settings import DatabaseSettings
+
+log = structlog.get_logger()
+
+Connection: TypeAlias = DatabasesConnection
+
+
+class Database:
+    """A pool of connections, opened when needed, to be used as an async context manager."""
+
+    def __init__(self, settings: DatabaseSettings) -> None:
+        self._acquire_timeout = settings.database_pool_timeout
+        self._statement_timeout = settings.database_statement_timeout
+        self._size = settings.database_pool_size
+        self._database = databases.Database(
+            settings.dsn,
+            dsn=settings.dsn,  # for asyncpg, which reads the whole URL, sslmode included
+            min_size=0,
+            init_size=0,  # the service starts without its database
+            max_size=settings.database_pool_size,
+            max_inactive_connection_lifetime=settings.database_pool_recycle,
+            **connect_options(settings),
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._database.connect()
+        metrics.pool_size.inc(self._size)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        metrics.pool_size.dec(self._size)
+        try:
+            async with asyncio.timeout(self._statement_timeout):
+                await self._database.disconnect()
+        except TimeoutError:
+            log.warning("connections were still in use when the pool was closed")
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """Lend a connection on which each statement stands alone: no BEGIN, no COMMIT."""
+        connection = await self._acquire()
+        try:
+            yield connection
+        except Exception as error:
+            connected = not connection.raw_connection.is_closed()
+            if unavailable := failure(error, connected=connected):
+                raise unavailable from error
+            raise
+        finally:
+            await self._release(connection)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """Lend a connection in a transaction: committed at the end, rolled back if it raises."""
+        connection = await self._acquire()
+        committing = False
+        try:
+            # Not `connection.transaction()`: it never gives the connection back when BEGIN,
+            # COMMIT or ROLLBACK fails.
+            async with connection.raw_connection.transaction():
+                yield connection
+                committing = True
+        except Exception as error:
+            connected = not connection.raw_connection.is_closed()
+            if unavailable := failure(error, connected=connected, committing=committing):
+                raise unavailable from error
+            raise
+        finally:
+            await self._release(connection)
+
+    async def ping(self) -> None:
+        """Return when the database answers. Raises Unavailable."""
+        async with self.connection() as connection:
+            await connection.fetch_one(select(1))
+
+    async def _acquire(self) -> Connection:
+        connection = self._database.connection()
+        with metrics.pool_waiting.track_inprogress():
+            try:
+                # databases itself would wait for ever.
+                async with asyncio.timeout(self._acquire_timeout):
+                    await connection.__aenter__()
+            except TimeoutError as error:
+                raise PoolExhausted from error
+            except Exception as error:
+                raise failure(error, connected=False) or error from error
+        metrics.pool_in_use.inc()
+        return connection
+
+    async def _release(self, connection: Connection) -> None:
+        metrics.pool_in_use.dec()
+        try:
+            await connection.__aexit__()
+        except Exception as error:
+            # The pool has replaced it. What was committed is, so the caller need not hear.
+            log.warning("connection lost at its release", cause=type(error).__name__)
