@@ -1,14 +1,16 @@
 """How alembic reaches the database, and what it should look like."""
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import asyncpg
 from alembic import context
 from alembic.util import CommandError
-from sqlalchemy import Connection, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -20,13 +22,15 @@ from service.settings import DatabaseSettings, InvalidSettings
 LOCK = 5_432_001
 LOCK_TIMEOUT = 600  # seconds: another replica may be building an index
 
+logging.basicConfig(format="%(message)s")
+logging.getLogger("alembic.runtime.migration").setLevel(logging.INFO)
+
 for _ in domains("models"):
     pass  # importing them makes their tables join the metadata
 
 
-def configure(connection: Connection | None, **options: object) -> None:
+def run(**options: Any) -> None:
     context.configure(
-        connection=connection,
         target_metadata=metadata,
         # Each migration commits by itself, so one that cannot run in a transaction may leave it.
         transaction_per_migration=True,
@@ -58,15 +62,13 @@ async def migrate(dsn: str) -> None:
     async def connect() -> "asyncpg.Connection[asyncpg.Record]":
         return await asyncpg.connect(dsn)  # no statement timeout: migrations may take long
 
-    engine = create_async_engine(
-        "postgresql+asyncpg://", async_creator=connect, poolclass=NullPool
-    )
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
     async with locked(engine), engine.connect() as connection:
-        await connection.run_sync(configure)
+        await connection.run_sync(lambda connection: run(connection=connection))
 
 
 if context.is_offline_mode():
-    configure(None, dialect_name="postgresql", literal_binds=True)
+    run(dialect_name="postgresql", literal_binds=True)
 else:
     try:
         settings = DatabaseSettings.load()

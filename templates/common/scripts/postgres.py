@@ -72,10 +72,30 @@ def postgres(kept: Path | None = None) -> Iterator[str]:
     bin, port, log = binaries(), free_port(), folder / "log"
     prefix, options = unprivileged(bin, folder)
     if not data.exists():
-        initdb = [*prefix, bin / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-N"]
+        initdb: list[str | Path] = [
+            *prefix,
+            bin / "initdb",
+            "-D",
+            data,
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "-N",
+        ]
         initdb += ["-E", "UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         subprocess.run([*initdb, "--locale=C"], check=True, stdout=subprocess.DEVNULL, **options)
-    server = [bin / "postgres", "-D", data, "-h", "127.0.0.1", "-p", str(port), "-k", ""]
+    server: list[str | Path] = [
+        bin / "postgres",
+        "-D",
+        data,
+        "-h",
+        "127.0.0.1",
+        "-p",
+        str(port),
+        "-k",
+        "",
+    ]
     server += ["-c", "max_connections=300", "-c", f"fsync={'on' if kept else 'off'}"]
     with log.open("ab") as output:
         guard = subprocess.Popen(

@@ -15,9 +15,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.requests import Request
 from starlette.responses import Response
 
-requests = Counter(
-    "http_requests", "Requests answered.", ["method", "route", "status"]
-)
+requests = Counter("http_requests", "Requests answered.", ["method", "route", "status"])
 seconds = Histogram(
     "http_request_duration_seconds", "Time to answer a request.", ["method", "route"]
 )
@@ -44,7 +42,7 @@ def exposition() -> bytes:
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         return generate_latest(REGISTRY)
     registry = CollectorRegistry()
-    MultiProcessCollector(registry)
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     return generate_latest(registry)
 
 

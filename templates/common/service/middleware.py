@@ -125,6 +125,10 @@ class TrustedHost(TrustedHostMiddleware):
             await super().__call__(scope, receive, send)
 
 
+def is_sane(request_id: str) -> bool:
+    return re.fullmatch(r"[A-Za-z0-9._-]{1,128}", request_id) is not None
+
+
 def middleware(settings: Settings) -> list[Middleware]:
     """List what wraps the routes, outermost first."""
     cors = Middleware(
@@ -139,7 +143,7 @@ def middleware(settings: Settings) -> list[Middleware]:
         Middleware(
             CorrelationIdMiddleware,
             header_name="X-Request-ID",
-            validator=re.compile(r"[A-Za-z0-9._-]{1,128}").fullmatch,
+            validator=is_sane,
         ),
         Middleware(RequestLog),
         Middleware(Problems),

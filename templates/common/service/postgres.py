@@ -60,9 +60,9 @@ def failure(
         kind = SQLSTATES.get(sqlstate) or SQLSTATES.get(sqlstate[:2])
     elif isinstance(error, TimeoutError):
         kind = StatementTimedOut
-    elif isinstance(error, OSError | asyncpg.InternalClientError):
-        kind = Unavailable
-    elif isinstance(error, asyncpg.InterfaceError) and not connected:
+    elif isinstance(error, OSError | asyncpg.InternalClientError) or (
+        isinstance(error, asyncpg.InterfaceError) and not connected
+    ):
         kind = Unavailable
     if kind is Collision and committing:
         kind = Unavailable

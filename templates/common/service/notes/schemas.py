@@ -46,9 +46,7 @@ def true_or_false(value: object) -> object:
 
 
 NO_NUL = Field(json_schema_extra={"pattern": r"^[^\u0000]*$"})
-Title = Annotated[
-    str, Field(min_length=1, max_length=200), AfterValidator(without_nul), NO_NUL
-]
+Title = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(without_nul), NO_NUL]
 Body = Annotated[str, Field(max_length=100_000), AfterValidator(without_nul), NO_NUL]
 Whole = BeforeValidator(digits)
 NoteId = Annotated[int, Field(ge=1, le=MAX_ID), Whole]
@@ -111,9 +109,7 @@ class NoteQuery(BaseModel):
 
     limit: Limit = 50
     after: Annotated[int, Field(ge=0, le=MAX_ID), Whole] = 0
-    synchronized: Annotated[
-        bool | SkipJsonSchema[None], BeforeValidator(true_or_false)
-    ] = None
+    synchronized: Annotated[bool | SkipJsonSchema[None], BeforeValidator(true_or_false)] = None
 
 
 class RevisionQuery(BaseModel):

@@ -2,17 +2,16 @@
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from starlette.middleware import Middleware
+from fastapi.routing import APIRoute
 
 from . import health
 from .docs import files, page
 from .domains import domains
 from .errors import InvalidRequest, fault, faults, handlers, on_service_error
-from .head import Head
 from .lifespan import lifespan
 from .metrics import metrics
 from .middleware import middleware
-from .openapi import openapi_json
+from .openapi import describe
 from .settings import Settings
 
 
@@ -32,7 +31,7 @@ def create_app(settings: Settings) -> FastAPI:
         title="{{ cookiecutter.__title }}",
         description="{{ cookiecutter.__description }}",
         lifespan=lifespan(settings),
-        middleware=[*middleware(settings), Middleware(Head)],
+        middleware=middleware(settings),
         exception_handlers={**handlers, RequestValidationError: on_invalid, 400: on_unreadable},
         openapi_url=None,
         redirect_slashes=False,
@@ -41,7 +40,10 @@ def create_app(settings: Settings) -> FastAPI:
         # Not `include_router`: FastAPI would match through a nested router at every request.
         app.router.routes.extend(router.routes)
     app.get("/metrics", include_in_schema=False)(metrics)
-    app.get("/openapi.json", include_in_schema=False)(openapi_json)
     app.get("/docs", include_in_schema=False)(page)
     app.router.routes.append(files)
+    describe(app)
+    for route in app.routes:
+        if isinstance(route, APIRoute) and route.methods and "GET" in route.methods:
+            route.methods.add("HEAD")  # after the schema is made, which is not to list it
     return app

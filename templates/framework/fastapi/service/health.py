@@ -5,8 +5,8 @@ from typing import Literal
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from .dependencies import DatabaseDependency
 from .openapi import problems
+from .requests import DatabaseDependency
 
 router = APIRouter(prefix="/health", tags=["health"])
 

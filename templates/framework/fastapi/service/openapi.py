@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 
 from .errors import Problem
@@ -13,14 +13,21 @@ REFERENCE = "#/components/schemas/{model}"
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Describe the errors that a route answers."""
     schema = {"$ref": REFERENCE.format(model="Problem")}
-    return {status: {"content": {"application/problem+json": {"schema": schema}}} for status in statuses}
+    return {
+        status: {"content": {"application/problem+json": {"schema": schema}}} for status in statuses
+    }
 
 
-async def openapi_json(request: Request) -> JSONResponse:
-    """Answer FastAPI's schema and in it the model of a problem, which it only refers to."""
-    app: FastAPI = request.app
+def describe(app: FastAPI) -> None:
+    """Serve the schema of the routes so far at /openapi.json.
+
+    To FastAPI's own it adds the model of a problem, to which the routes only refer.
+    """
     schema = app.openapi()
     problem = Problem.model_json_schema(ref_template=REFERENCE)
     models = {**problem.pop("$defs"), "Problem": problem}
     schema.setdefault("components", {}).setdefault("schemas", {}).update(models)
-    return JSONResponse(schema)
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def openapi_json() -> JSONResponse:
+        return JSONResponse(schema)

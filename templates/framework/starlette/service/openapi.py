@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from openapi_pydantic import (
     Info,
@@ -13,7 +13,6 @@ from openapi_pydantic import (
     PathItem,
     RequestBody,
     Response,
-    Schema,
 )
 from openapi_pydantic.util import PydanticSchema, construct_open_api_with_schema_class
 from pydantic import BaseModel
@@ -70,30 +69,35 @@ def media(model: type[BaseModel]) -> MediaType:
 
 
 def header(name: str) -> Parameter:
-    return Parameter(name=name, param_in="header", param_schema=Schema(type="string"))
+    return parameter(name, "header", {"type": "string"}, required=False)
+
+
+def parameter(name: str, place: str, schema: dict[str, Any], *, required: bool) -> Parameter:
+    described = {"name": name, "in": place, "required": required, "schema": schema}
+    return Parameter.model_validate(described)
+
+
+def part_of(request: type[BaseModel], place: str) -> type[BaseModel] | None:
+    field = request.model_fields.get(place)
+    return cast("type[BaseModel] | None", field and field.annotation)
 
 
 def parameters(request: type[BaseModel], place: str) -> list[Parameter]:
-    field = request.model_fields.get(place)
-    if field is None or field.annotation is None:
+    part = part_of(request, place)
+    if part is None:
         return []
-    model = field.annotation.model_json_schema()
+    model = part.model_json_schema()
     return [
-        Parameter(
-            name=name,
-            param_in=place,
-            required=name in model.get("required", []),
-            param_schema=Schema.model_validate(schema),
-        )
+        parameter(name, place, schema, required=name in model.get("required", []))
         for name, schema in model["properties"].items()
     ]
 
 
 def body(request: type[BaseModel]) -> RequestBody | None:
-    field = request.model_fields.get("body")
-    if field is None or field.annotation is None:
+    part = part_of(request, "body")
+    if part is None:
         return None
-    return RequestBody(content={"application/json": media(field.annotation)}, required=True)
+    return RequestBody(content={"application/json": media(part)}, required=True)
 
 
 def openapi(routes: Sequence[BaseRoute], title: str, description: str) -> dict[str, Any]:
@@ -105,8 +109,6 @@ def openapi(routes: Sequence[BaseRoute], title: str, description: str) -> dict[s
             item = paths.setdefault(route.path, PathItem())
             for method in (route.methods or set()) - {"HEAD"}:
                 setattr(item, method.lower(), operation)
-    schema = OpenAPI(
-        info=Info(title=title, description=description, version="0.1.0"), paths=paths
-    )
+    schema = OpenAPI(info=Info(title=title, description=description, version="0.1.0"), paths=paths)
     complete = construct_open_api_with_schema_class(schema)
     return complete.model_dump(mode="json", by_alias=True, exclude_none=True)

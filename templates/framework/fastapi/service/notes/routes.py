@@ -4,9 +4,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 
-from ..dependencies import DatabaseDependency, IfMatch
 from ..etags import etag, versions
 from ..openapi import problems
+from ..requests import DatabaseDependency, IfMatch
 from ..retry import retried
 from . import queries, schemas
 from .synchronize import synchronize
@@ -28,9 +28,7 @@ async def list_notes(
 ) -> schemas.NotePage:
     """List notes by id, a page at a time."""
     async with database.connection() as connection:
-        notes = await queries.page(
-            connection, query.after, query.limit + 1, query.synchronized
-        )
+        notes = await queries.page(connection, query.after, query.limit + 1, query.synchronized)
     return schemas.NotePage.of(notes, query)
 
 
@@ -81,9 +79,7 @@ async def change_note(
 ) -> schemas.Note:
     """Change a note's title, body or both, and keep the new version as a revision."""
     async with database.transaction() as connection:
-        note = await queries.change(
-            connection, note_id, change.title, change.body, expected
-        )
+        note = await queries.change(connection, note_id, change.title, change.body, expected)
     response.headers["ETag"] = etag(note.version)
     return schemas.Note.model_validate(note)
 
@@ -109,9 +105,7 @@ async def list_revisions(
 ) -> schemas.RevisionPage:
     """List a note's versions, newest first, a page at a time."""
     async with database.connection() as connection:
-        revisions = await queries.history(
-            connection, note_id, query.before, query.limit + 1
-        )
+        revisions = await queries.history(connection, note_id, query.before, query.limit + 1)
     return schemas.RevisionPage.of(revisions, note_id, query)
 
 

@@ -44,9 +44,7 @@ async def list_notes(request: Request) -> Response:
     query = (await read(request, ListNotes)).query
     database: Database = request.state.database
     async with database.connection() as connection:
-        notes = await queries.page(
-            connection, query.after, query.limit + 1, query.synchronized
-        )
+        notes = await queries.page(connection, query.after, query.limit + 1, query.synchronized)
     return answer(schemas.NotePage.of(notes, query))
 
 
@@ -77,9 +75,7 @@ async def get_note(request: Request) -> Response:
     return answer(schemas.Note.model_validate(note), headers=headers)
 
 
-@describe(
-    ChangeNote, answer=schemas.Note, headers=["If-Match"], problems=[404, 412, 413, 422, 503]
-)
+@describe(ChangeNote, answer=schemas.Note, headers=["If-Match"], problems=[404, 412, 413, 422, 503])
 @retried
 async def change_note(request: Request) -> Response:
     """Change a note's title, body or both, and keep the new version as a revision."""
@@ -112,9 +108,7 @@ async def list_revisions(request: Request) -> Response:
     note_id, query = given.path.note_id, given.query
     database: Database = request.state.database
     async with database.connection() as connection:
-        revisions = await queries.history(
-            connection, note_id, query.before, query.limit + 1
-        )
+        revisions = await queries.history(connection, note_id, query.before, query.limit + 1)
     return answer(schemas.RevisionPage.of(revisions, note_id, query))
 
 

@@ -10,8 +10,9 @@ from typing import Any, Self, TypeAlias
 import asyncpg
 import structlog
 from asyncpg.pool import PoolConnectionProxy
+from sqlalchemy import ClauseElement
 from sqlalchemy.dialects.postgresql.asyncpg import dialect
-from sqlalchemy.sql.expression import Executable
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from . import metrics
 from .errors import PoolExhausted
@@ -33,9 +34,10 @@ class Statement:
     for `IN`, have no place here. Let the server have the defaults, and use `= ANY(:ids)`.
     """
 
-    def __init__(self, statement: Executable) -> None:
-        compiled = statement.compile(dialect=dialect())
-        self._sql = str(compiled)
+    def __init__(self, statement: ClauseElement) -> None:
+        compiled = statement.compile(dialect=dialect())  # type: ignore[no-untyped-call]
+        assert isinstance(compiled, SQLCompiler)
+        self._sql = compiled.string
         self._order = tuple(compiled.positiontup or ())
         # Values the statement carries itself, such as the 1 of `version + 1`.
         self._given = {
@@ -145,9 +147,7 @@ class Database:
             log.warning("connection lost at its release", cause=type(error).__name__)
 
 
-async def add_codecs(connection: Connection) -> None:
+async def add_codecs(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     """Let JSON columns hold Python values, as SQLAlchemy's own engine does."""
     for name in ("json", "jsonb"):
-        await connection.set_type_codec(
-            name, schema="pg_catalog", encoder=dumps, decoder=loads
-        )
+        await connection.set_type_codec(name, schema="pg_catalog", encoder=dumps, decoder=loads)

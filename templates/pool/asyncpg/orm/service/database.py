@@ -11,8 +11,12 @@ import structlog
 from sqlalchemy import event, text
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import (
+    AsyncEngine,
+    AsyncSession,
+    async_sessionmaker,
+    create_async_engine,
+)
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from . import metrics
@@ -126,7 +130,8 @@ def refuse_closed(
     connection: Any, record: ConnectionPoolEntry, proxy: PoolProxiedConnection
 ) -> None:
     """Let the pool replace a connection that the server has ended, at no round trip."""
-    if record.driver_connection.is_closed():
+    driver = record.driver_connection
+    if driver is None or driver.is_closed():
         raise DisconnectionError
 
 

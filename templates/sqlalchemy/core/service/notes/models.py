@@ -52,17 +52,13 @@ notes = Table(
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("synchronized_at", DateTime(timezone=True)),
     # Serves ?synchronized=false: as small as what is still to do.
-    Index(
-        "notes_not_synchronized_index", "id", postgresql_where=text("synchronized_at IS NULL")
-    ),
+    Index("notes_not_synchronized_index", "id", postgresql_where=text("synchronized_at IS NULL")),
 )
 
 revisions = Table(
     "note_revisions",
     metadata,
-    Column(
-        "note_id", BigInteger, ForeignKey("notes.id", ondelete="CASCADE"), primary_key=True
-    ),
+    Column("note_id", BigInteger, ForeignKey("notes.id", ondelete="CASCADE"), primary_key=True),
     Column("version", Integer, primary_key=True),
     Column("title", String(200), nullable=False),
     Column("body", Text, nullable=False),

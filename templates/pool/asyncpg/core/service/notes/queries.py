@@ -1,7 +1,19 @@
 """Everything asked of the notes' tables."""
 
-from sqlalchemy import ARRAY, Integer, Text, any_, bindparam, cast, delete, func, insert, or_
-from sqlalchemy import select, update
+from sqlalchemy import (
+    ARRAY,
+    Integer,
+    Text,
+    any_,
+    bindparam,
+    cast,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from ..database import Connection, Statement
 from .errors import NoteChanged, NoteNotFound, PreconditionFailed
@@ -85,9 +97,7 @@ async def get(connection: Connection, note_id: int) -> Note:
     return Note(**row)
 
 
-async def history(
-    connection: Connection, note_id: int, before: int, limit: int
-) -> list[Revision]:
+async def history(connection: Connection, note_id: int, before: int, limit: int) -> list[Revision]:
     """Return up to `limit` versions that came before `before`, newest first.
 
     Raises NoteNotFound.
@@ -134,9 +144,7 @@ async def remove(connection: Connection, note_id: int, versions: list[int] | Non
         raise PreconditionFailed
 
 
-async def set_content(
-    connection: Connection, note_id: int, version: int, content: Content
-) -> Note:
+async def set_content(connection: Connection, note_id: int, version: int, content: Content) -> Note:
     """Store what the upstream made of `version`. Raises NoteChanged if there is a newer one."""
     row = await connection.fetchrow(
         *SYNCHRONIZE(

@@ -27,9 +27,7 @@ async def get(connection: Connection, note_id: int) -> Note:
     return Note(**row._mapping)
 
 
-async def history(
-    connection: Connection, note_id: int, before: int, limit: int
-) -> list[Revision]:
+async def history(connection: Connection, note_id: int, before: int, limit: int) -> list[Revision]:
     """Return up to `limit` versions that came before `before`, newest first.
 
     Raises NoteNotFound.
@@ -98,9 +96,7 @@ async def remove(connection: Connection, note_id: int, versions: list[int] | Non
         raise PreconditionFailed
 
 
-async def set_content(
-    connection: Connection, note_id: int, version: int, content: Content
-) -> Note:
+async def set_content(connection: Connection, note_id: int, version: int, content: Content) -> Note:
     """Store what the upstream made of `version`. Raises NoteChanged if there is a newer one."""
     query = (
         update(notes)

@@ -1,4 +1,4 @@
-"""What handlers may ask for."""
+"""What a handler may ask of its request."""
 
 from typing import Annotated
 

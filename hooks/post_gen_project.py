@@ -1,0 +1,18 @@
+"""Prints what to type next; installs, moves and commits nothing."""
+
+TOOLS = {
+    "uv": "uv (https://docs.astral.sh/uv/)",
+    "poetry": "Poetry (https://python-poetry.org/)",
+    "pip": "Python 3.11 or later",
+}
+
+print(
+    f"""
+{{ cookiecutter.__folder }} is ready. With make and {TOOLS["{{ cookiecutter.packaging }}"]}:
+
+    cd {{ cookiecutter.__folder }}
+    make run     # installs, starts a PostgreSQL and serves http://127.0.0.1:8000/docs
+    make test    # on a database of its own
+
+Then read its README.md."""
+)

@@ -1,0 +1,85 @@
+"""A database of the tests' own, and the service on it with a pool of one."""
+
+import os
+from collections.abc import AsyncIterator, Iterator
+
+import asyncpg
+import pytest
+from httpx2 import AsyncClient
+
+from service.settings import Settings
+
+from scripts.postgres import postgres
+from tests.databases import Sql, alembic, new_database
+from tests.serving import serve
+from tests.wire import Wire
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[str]:
+    """The URL of a server: what DATABASE_URL names, of which no database is touched, or ours."""
+    if url := os.environ.get("DATABASE_URL"):
+        yield url
+    else:
+        with postgres() as url:
+            yield url
+
+
+@pytest.fixture(scope="session", autouse=True)
+def environment(server: str) -> Iterator[None]:
+    """Keep what the developer has set away from the service."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.lower() in Settings.model_fields:
+                patch.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session")
+async def database_url(server: str) -> AsyncIterator[str]:
+    async with new_database(server) as url:
+        await alembic(url, "upgrade", "head")
+        yield url
+
+
+@pytest.fixture
+async def sql(database_url: str) -> AsyncIterator[Sql]:
+    """The test's own connection to the database, whose tables are empty."""
+    connection = await asyncpg.connect(database_url, command_timeout=10)
+    tables = await connection.fetchval(
+        "SELECT string_agg(format('%I', tablename), ', ') FROM pg_tables"
+        " WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
+    )
+    if tables:
+        await connection.execute(f"TRUNCATE {tables} RESTART IDENTITY CASCADE")
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+def settings(database_url: str, sql: Sql) -> Settings:
+    """A pool of one: a handler that holds a connection while it waits is a deadlock here."""
+    return Settings.load(
+        _env_file=None,
+        database_url=database_url,
+        database_pool_size=1,
+        database_pool_timeout=3,
+        database_statement_timeout=3,
+        upstream_url="http://127.0.0.1:9",
+        upstream_timeout=3,
+    )
+
+
+@pytest.fixture
+async def client(settings: Settings) -> AsyncIterator[AsyncClient]:
+    async with serve(settings) as client:
+        yield client
+
+
+@pytest.fixture
+async def wire(database_url: str) -> AsyncIterator[Wire]:
+    """A way to the database that counts statements and that the test can cut."""
+    wire = Wire(database_url)
+    await wire.start()
+    yield wire
+    await wire.stop()

@@ -1,0 +1,1 @@
+"""The tests of the example domain, which go when it goes."""

@@ -1,0 +1,98 @@
+"""Health: of the process, and of its way to the database."""
+
+import asyncio
+
+import pytest
+from httpx2 import AsyncClient
+from pydantic import SecretStr
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from service.settings import Settings
+
+from tests.serving import problem, serve
+from tests.wire import Wire
+
+
+async def test_the_service_is_live_and_ready(client: AsyncClient) -> None:
+    for path in ("/health/live", "/health/ready"):
+        answer = await client.get(path)
+        assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+
+
+async def test_the_service_starts_without_its_database_and_serves_as_soon_as_it_comes(
+    settings: Settings, wire: Wire
+) -> None:
+    await wire.stop()
+    async with serve(settings, database_url=SecretStr(wire.url)) as client:
+        assert (await client.get("/health/live")).status_code == 200
+        problem(await client.get("/health/ready"), 503)
+        await wire.start()
+        assert (await client.get("/health/ready")).status_code == 200
+
+
+async def test_a_connection_that_was_cut_is_replaced(settings: Settings, wire: Wire) -> None:
+    async with serve(settings, database_url=SecretStr(wire.url)) as client:
+        assert (await client.get("/health/ready")).status_code == 200
+        await wire.stop()
+        problem(await client.get("/health/ready"), 503)
+        await wire.start()
+        assert (await client.get("/health/ready")).status_code == 200
+
+
+@pytest.mark.parametrize(("mode", "status"), [("prefer", 200), ("require", 503)])
+async def test_sslmode_in_the_url_is_honoured(
+    settings: Settings, wire: Wire, mode: str, status: int
+) -> None:
+    """The wire offers no TLS."""
+    url = SecretStr(f"{wire.url}?sslmode={mode}")
+    async with serve(settings, database_url=url) as client:
+        assert (await client.get("/health/ready")).status_code == status
+
+
+@pytest.mark.parametrize("pgbouncer", [False, True])
+async def test_behind_pgbouncer_nothing_is_asked_that_it_refuses(
+    settings: Settings, wire: Wire, pgbouncer: bool
+) -> None:
+    """It takes no statement_timeout at the start, and the next transaction may be elsewhere."""
+    url = SecretStr(wire.url)
+    async with serve(settings, database_url=url, database_pgbouncer=pgbouncer) as client:
+        assert (await client.get("/health/ready")).status_code == 200
+    [startup] = wire.startups
+    assert (b"statement_timeout\x003000\0" in startup) == (not pgbouncer)
+    assert not pgbouncer or wire.prepared <= {""}
+
+
+async def hold(request: Request) -> Response:
+    """Keep a connection for longer than anyone waits."""
+    async with request.state.database.connection():
+        await asyncio.sleep(60)
+    raise AssertionError("unreachable: the test has ended it")
+
+
+HOLD = Route("/hold", hold)
+
+
+async def test_who_gets_no_connection_in_time_is_told_so(settings: Settings) -> None:
+    async with serve(settings, routes=[HOLD], database_pool_timeout=0.2) as client:
+        holder = asyncio.create_task(client.get("/hold"))
+        await asyncio.sleep(0.1)
+        answer = problem(await client.get("/health/ready"), 503)
+        assert "connection" in answer["detail"]
+        holder.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await holder
+        assert (await client.get("/health/ready")).status_code == 200
+
+
+async def test_a_handler_that_never_ends_does_not_keep_the_service_from_stopping(
+    settings: Settings,
+) -> None:
+    async with serve(settings, routes=[HOLD], database_statement_timeout=0.2) as client:
+        holder = asyncio.create_task(client.get("/hold"))
+        await asyncio.sleep(0.1)
+    assert not holder.done()
+    holder.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await holder

@@ -1,0 +1,1 @@
+{% include 'common/migrations/script.py.mako' %}

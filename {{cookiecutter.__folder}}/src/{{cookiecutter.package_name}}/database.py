@@ -1,0 +1,1 @@
+{% include ['pool/' ~ cookiecutter.pool ~ '/service/database.py', 'pool/' ~ cookiecutter.pool ~ '/' ~ cookiecutter.sqlalchemy ~ '/service/database.py'] %}

@@ -1,0 +1,1 @@
+{% include 'sqlalchemy/' ~ cookiecutter.sqlalchemy ~ '/service/models.py' %}

@@ -1,0 +1,1 @@
+{% include 'sqlalchemy/' ~ cookiecutter.sqlalchemy ~ '/service/notes/models.py' %}

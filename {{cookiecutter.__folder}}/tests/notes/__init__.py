@@ -1,0 +1,1 @@
+{% include 'common/tests/notes/__init__.py' %}
