@@ -87,8 +87,9 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    # When make is told to end, what it started ends as on Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # What was started ends with us, also where make is told to end or runs in the background.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         main()
     except KeyboardInterrupt:

@@ -2,7 +2,7 @@
 
 import os
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -10,9 +10,21 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
 
+def split_url(url: str) -> SplitResult:
+    """Split a URL that is one; what urlsplit says of others would repeat their parts."""
+    try:
+        parts = urlsplit(url)
+        for address in parts.netloc.rpartition("@")[2].split(","):  # PostgreSQL takes several
+            _ = urlsplit(f"//{address}").port
+    except ValueError:
+        message = "is not a URL (special characters in it are written like %40)"
+        raise ValueError(message) from None
+    return parts
+
+
 def postgresql_url(secret: SecretStr) -> SecretStr:
     """Refuse what asyncpg could not connect to, in words that do not repeat the password."""
-    url = urlsplit(secret.get_secret_value())
+    url = split_url(secret.get_secret_value())
     if url.scheme not in ("postgresql", "postgres"):
         raise ValueError("must read postgresql://user:password@host:port/name")
     if not url.path.strip("/"):
@@ -24,14 +36,14 @@ def postgresql_url(secret: SecretStr) -> SecretStr:
 
 
 def http_url(url: str) -> str:
-    parts = urlsplit(url)
+    parts = split_url(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("must start with http:// or https:// and name a host")
     return url.rstrip("/")
 
 
 def origin(value: str) -> str:
-    parts = urlsplit(value)
+    parts = split_url(value)
     if value != "*" and value != f"{parts.scheme}://{parts.netloc}":
         raise ValueError("every origin must read like https://app.example.com, or be *")
     return value

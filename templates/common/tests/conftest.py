@@ -1,10 +1,12 @@
 """A database of the tests' own, and the service on it with a pool of one."""
 
+import logging
 import os
 from collections.abc import AsyncIterator, Iterator
 
 import asyncpg
 import pytest
+import structlog
 from httpx2 import AsyncClient
 
 from service.settings import Settings
@@ -32,6 +34,8 @@ def environment(server: str) -> Iterator[None]:
         for name in list(os.environ):
             if name.lower() in Settings.model_fields:
                 patch.delenv(name)
+        info = structlog.make_filtering_bound_logger(logging.INFO)
+        structlog.configure(wrapper_class=info)
         yield
 
 

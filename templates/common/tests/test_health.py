@@ -61,38 +61,34 @@ async def test_behind_pgbouncer_nothing_is_asked_that_it_refuses(
         assert (await client.get("/health/ready")).status_code == 200
     [startup] = wire.startups
     assert (b"statement_timeout\x003000\0" in startup) == (not pgbouncer)
-    assert not pgbouncer or wire.prepared <= {""}
+    assert (wire.prepared <= {""}) == pgbouncer
 
 
-async def hold(request: Request) -> Response:
-    """Keep a connection for longer than anyone waits."""
-    async with request.state.database.connection():
-        await asyncio.sleep(60)
-    raise AssertionError("unreachable: the test has ended it")
+async def test_who_gets_no_connection_in_time_is_told_so_and_it_shows_in_the_metrics(
+    settings: Settings,
+) -> None:
+    held = asyncio.Event()
 
+    async def hold(request: Request) -> Response:
+        async with request.state.database.connection():
+            held.set()
+            await asyncio.sleep(60)
+        raise AssertionError("unreachable: the test cancels it")
 
-HOLD = Route("/hold", hold)
-
-
-async def test_who_gets_no_connection_in_time_is_told_so(settings: Settings) -> None:
-    async with serve(settings, routes=[HOLD], database_pool_timeout=0.2) as client:
+    routes = [Route("/hold", hold)]
+    async with serve(settings, routes=routes, database_pool_timeout=0.2) as client:
         holder = asyncio.create_task(client.get("/hold"))
+        await held.wait()
+        waiter = asyncio.create_task(client.get("/health/ready"))
         await asyncio.sleep(0.1)
-        answer = problem(await client.get("/health/ready"), 503)
-        assert "connection" in answer["detail"]
+        lines = (await client.get("/metrics")).text.splitlines()
+        for line in ("size 1.0", "in_use 1.0", "waiting 1.0"):
+            assert f"database_pool_{line}" in lines
+        assert "connection" in problem(await waiter, 503)["detail"]
         holder.cancel()
         with pytest.raises(asyncio.CancelledError):
             await holder
+        lines = (await client.get("/metrics")).text.splitlines()
+        for line in ("size 1.0", "in_use 0.0", "waiting 0.0"):
+            assert f"database_pool_{line}" in lines
         assert (await client.get("/health/ready")).status_code == 200
-
-
-async def test_a_handler_that_never_ends_does_not_keep_the_service_from_stopping(
-    settings: Settings,
-) -> None:
-    async with serve(settings, routes=[HOLD], database_statement_timeout=0.2) as client:
-        holder = asyncio.create_task(client.get("/hold"))
-        await asyncio.sleep(0.1)
-    assert not holder.done()
-    holder.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await holder

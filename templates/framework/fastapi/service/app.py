@@ -1,5 +1,7 @@
 """The application: routes, middleware, error handlers."""
 
+from copy import copy
+
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
@@ -38,12 +40,13 @@ def create_app(settings: Settings) -> FastAPI:
     )
     for router in [*(domain.router for domain in domains("routes")), health.router]:
         # Not `include_router`: FastAPI would match through a nested router at every request.
-        app.router.routes.extend(router.routes)
+        app.router.routes.extend(copy(route) for route in router.routes)
     app.get("/metrics", include_in_schema=False)(metrics)
     app.get("/docs", include_in_schema=False)(page)
     app.router.routes.append(files)
     describe(app)
     for route in app.routes:
         if isinstance(route, APIRoute) and route.methods and "GET" in route.methods:
-            route.methods.add("HEAD")  # after the schema is made, which is not to list it
+            # After the schema is made, which is not to list it.
+            route.methods = {*route.methods, "HEAD"}
     return app

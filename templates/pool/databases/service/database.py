@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self, TypeAlias
 
+import asyncpg
 import databases
 import structlog
 from databases.core import Connection as DatabasesConnection
@@ -63,8 +64,7 @@ class Database:
         try:
             yield connection
         except Exception as error:
-            connected = not connection.raw_connection.is_closed()
-            if unavailable := failure(error, connected=connected):
+            if unavailable := failure(error, connected=not lost(connection)):
                 raise unavailable from error
             raise
         finally:
@@ -82,7 +82,7 @@ class Database:
                 yield connection
                 committing = True
         except Exception as error:
-            connected = not connection.raw_connection.is_closed()
+            connected = not lost(connection)
             if unavailable := failure(error, connected=connected, committing=committing):
                 raise unavailable from error
             raise
@@ -115,3 +115,11 @@ class Database:
         except Exception as error:
             # The pool has replaced it. What was committed is, so the caller need not hear.
             log.warning("connection lost at its release", cause=type(error).__name__)
+
+
+def lost(connection: Connection) -> bool:
+    """Tell whether the server is gone: then the pool may have taken the connection back already."""
+    try:
+        return bool(connection.raw_connection.is_closed())
+    except asyncpg.InterfaceError:
+        return True

@@ -99,7 +99,7 @@ class Database:
         try:
             yield connection
         except Exception as error:
-            if unavailable := failure(error, connected=not connection.is_closed()):
+            if unavailable := failure(error, connected=not lost(connection)):
                 raise unavailable from error
             raise
         finally:
@@ -115,7 +115,7 @@ class Database:
                 yield connection
                 committing = True
         except Exception as error:
-            connected = not connection.is_closed()
+            connected = not lost(connection)
             if unavailable := failure(error, connected=connected, committing=committing):
                 raise unavailable from error
             raise
@@ -151,3 +151,11 @@ async def add_codecs(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     """Let JSON columns hold Python values, as SQLAlchemy's own engine does."""
     for name in ("json", "jsonb"):
         await connection.set_type_codec(name, schema="pg_catalog", encoder=dumps, decoder=loads)
+
+
+def lost(connection: Connection) -> bool:
+    """Tell whether the server is gone: then the pool may have taken the connection back already."""
+    try:
+        return connection.is_closed()
+    except asyncpg.InterfaceError:
+        return True

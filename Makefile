@@ -1,0 +1,52 @@
+# Every target does its own set-up; it needs git, make and Python 3.11 or later.
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-fast check format clean
+PYTHON ?= python3
+# Our own tools, whatever environment is active.
+unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME UV_PROJECT_ENVIRONMENT
+INSTALL := .venv/bin/uv pip install --quiet --python
+PYTEST := .venv/bin/pytest --numprocesses 2
+
+help: ## Say what there is
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+demo: .venv/demo ## Render the defaults, serve them and show a note, until Ctrl-C
+	@.venv/bin/python demo.py
+
+test: .venv/test ## Test the templates and every combination
+	$(PYTEST)
+
+test-fast: .venv/test ## Test the templates and one combination
+	$(PYTEST) -m "not slow"
+
+check: .venv/test ## Look for faults in format and style
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+
+format: .venv/test ## Format, and mend what can be mended
+	.venv/bin/ruff format .
+	.venv/bin/ruff check --fix .
+
+clean: ## Remove what the other targets installed
+	rm -rf .venv
+
+.venv/bin/uv:
+	@echo "Making .venv: the first time takes a moment"
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install --quiet "uv>=0.13"
+
+.venv/demo: pyproject.toml | .venv/bin/uv
+	$(INSTALL) .venv --group demo
+	@touch $@
+
+# The unrendered templates run here, so all that their projects depend on is installed too. Poetry
+# pins much of what others need, so it has an environment of its own.
+.venv/test: pyproject.toml .venv/libraries.txt .venv/demo
+	$(INSTALL) .venv --group test --requirement .venv/libraries.txt
+	$(PYTHON) -m venv --without-pip .venv/poetry
+	$(INSTALL) .venv/poetry --group poetry
+	@touch $@
+
+# What the projects depend on is said in the templates only.
+.venv/libraries.txt: $(wildcard templates/common/*.toml templates/*/*/dependencies.toml) | .venv/bin/uv
+	@sed -n 's/^    "\(.*\)",.*/\1/p' $^ > $@

@@ -1,0 +1,97 @@
+"""Errors: every one is a problem+json that says what is wrong and nothing about the inside."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from httpx2 import AsyncClient
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
+
+from service.app import create_app
+from service.settings import Settings
+
+from tests.serving import problem, serve
+
+SECRET = "hunter2"
+
+
+async def echo(request: Request) -> Response:
+    return PlainTextResponse(await request.body())
+
+
+async def fail(request: Request) -> Response:
+    raise RuntimeError(SECRET)
+
+
+async def fail_late(request: Request) -> Response:
+    async def parts() -> AsyncIterator[bytes]:
+        yield b"so far so good"
+        raise RuntimeError(SECRET)
+
+    return StreamingResponse(parts())
+
+
+ROUTES = [
+    Route("/echo", echo, methods=["POST"]),
+    Route("/fail", fail),
+    Route("/fail-late", fail_late),
+]
+
+
+@pytest.fixture
+async def client(settings: Settings) -> AsyncIterator[AsyncClient]:
+    async with serve(settings, routes=ROUTES, max_body_bytes=1000) as client:
+        yield client
+
+
+async def test_a_path_that_is_none_is_not_found(client: AsyncClient) -> None:
+    problem(await client.get(f"/{SECRET}"), 404)
+
+
+async def test_a_method_that_a_path_does_not_take_is_refused_with_those_it_does(
+    client: AsyncClient,
+) -> None:
+    answer = await client.delete("/health/live")
+    problem(answer, 405)
+    assert answer.headers["allow"] == "GET, HEAD"
+
+
+async def in_parts(body: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(body), 100):
+        yield body[start : start + 100]
+
+
+async def test_a_body_that_is_too_large_is_refused(client: AsyncClient) -> None:
+    """Whether its length is said beforehand or not."""
+    most, more = b"x" * 1000, b"x" * 1001
+    assert (await client.post("/echo", content=most)).content == most
+    assert (await client.post("/echo", content=in_parts(most))).content == most
+    problem(await client.post("/echo", content=more), 413)
+    problem(await client.post("/echo", content=in_parts(more)), 413)
+
+
+async def test_what_nobody_expected_is_a_500_without_details(
+    client: AsyncClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer = await client.get("/fail", headers={"X-Request-ID": "mine"})
+    problem(answer, 500)
+    assert answer.headers["x-request-id"] == "mine"
+    logged = capsys.readouterr().out
+    assert "RuntimeError" in logged
+    assert "test_errors.py" in logged
+    assert SECRET not in answer.text + logged
+
+
+async def test_an_answer_that_fails_on_its_way_is_cut_off(client: AsyncClient) -> None:
+    """So that nobody takes the part for the whole: the server closes the connection."""
+    with pytest.raises(RuntimeError):
+        await client.get("/fail-late")
+
+
+def test_a_websocket_is_refused(settings: Settings) -> None:
+    client = TestClient(create_app(settings))
+    with pytest.raises(WebSocketDisconnect), client.websocket_connect("/health/live"):
+        pass

@@ -1,0 +1,105 @@
+"""Settings: read from the environment, and what is wrong is named, never shown."""
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+from service.settings import InvalidSettings, Settings
+
+SECRET = "hunter2"
+MAIN = Settings.__module__.replace("settings", "main")
+
+
+@pytest.fixture(autouse=True)
+def environment(
+    environment: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Where all that is required is set, and no .env is read but the test's."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DATABASE_URL", "postgresql://me@127.0.0.1/notes")
+    monkeypatch.setenv("UPSTREAM_URL", "https://upstream.example.com/v1/")
+
+
+def test_what_is_not_set_has_a_default() -> None:
+    settings = Settings.load()
+    assert settings.database_pool_size == 10
+    assert settings.allowed_hosts == ("*",)
+    assert settings.cors_origins == ()
+    assert 1 <= settings.web_concurrency <= 4
+
+
+def test_lists_are_separated_by_commas_and_words_may_be_upper_case(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CORS_ORIGINS", "https://a.example.com, http://localhost:3000,")
+    monkeypatch.setenv("ALLOWED_HOSTS", "a.example.com,*.example.org")
+    monkeypatch.setenv("LOG_LEVEL", "WARNING")
+    monkeypatch.setenv("DATABASE_POOL_SIZE", "")
+    settings = Settings.load()
+    assert settings.cors_origins == ("https://a.example.com", "http://localhost:3000")
+    assert settings.allowed_hosts == ("a.example.com", "*.example.org")
+    assert settings.log_level == "warning"
+    assert settings.database_pool_size == 10  # what is empty is not set
+    assert settings.upstream_url == "https://upstream.example.com/v1"
+
+
+def test_the_environment_wins_over_env(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".env").write_text("LOG_LEVEL=error\nLOG_FORMAT=console\nOTHERS=ignored\n")
+    monkeypatch.setenv("LOG_LEVEL", "debug")
+    settings = Settings.load()
+    assert (settings.log_level, settings.log_format) == ("debug", "console")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DATABASE_URL", f"mysql://me:{SECRET}@127.0.0.1/notes"),
+        ("DATABASE_URL", f"postgresql://me:{SECRET}@127.0.0.1"),
+        ("DATABASE_URL", f"postgresql://me:{SECRET}@127.0.0.1:{SECRET}/notes"),
+        ("DATABASE_URL", f"postgresql://me:pass@[{SECRET}/notes"),
+        ("DATABASE_URL", f"postgresql://me:pass@[{SECRET}]/notes"),
+        ("DATABASE_URL", f"postgresql://me@127.0.0.1/notes?sslmode={SECRET}"),
+        ("DATABASE_POOL_SIZE", SECRET),
+        ("DATABASE_POOL_SIZE", "0"),
+        ("DATABASE_POOL_TIMEOUT", "nan"),
+        ("DATABASE_STATEMENT_TIMEOUT", "0"),
+        ("DATABASE_PGBOUNCER", SECRET),
+        ("UPSTREAM_URL", f"ftp://{SECRET}"),
+        ("UPSTREAM_URL", f"https://me:pass@[{SECRET}]/"),
+        ("UPSTREAM_URL", f"https://upstream.example.com:{SECRET}/"),
+        ("UPSTREAM_TIMEOUT", "inf"),
+        ("CORS_ORIGINS", f"https://a.example.com/{SECRET}"),
+        ("CORS_ORIGINS", f"https://[{SECRET}]"),
+        ("ALLOWED_HOSTS", f"{SECRET}.*"),
+        ("MAX_BODY_BYTES", "1k"),
+        ("LOG_LEVEL", SECRET),
+        ("LOG_FORMAT", SECRET),
+        ("WEB_CONCURRENCY", "0"),
+        ("GRACEFUL_TIMEOUT", "-1"),
+    ],
+)
+def test_a_wrong_setting_is_named_and_its_value_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(InvalidSettings) as raised:
+        Settings.load()
+    message = str(raised.value)
+    assert message.startswith(f"{name}: ")
+    assert "\n" not in message
+    assert SECRET not in message
+
+
+def test_the_service_does_not_start_without_what_it_needs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("DATABASE_URL")
+    monkeypatch.setenv("LOG_LEVEL", SECRET)
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_module(MAIN)
+    message = str(stopped.value)  # which Python prints, and exits with 1
+    assert "DATABASE_URL is not set" in message
+    assert "LOG_LEVEL" in message
+    assert "\n" not in message
+    assert SECRET not in message
