@@ -1,3 +1,1 @@
-{% filter replace('from service', 'from ' ~ cookiecutter.package_name) %}
 {% include 'common/tests/test_http.py' %}
-{% endfilter %}

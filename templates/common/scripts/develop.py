@@ -17,6 +17,7 @@ from dotenv import dotenv_values
 
 from scripts.postgres import free_port, postgres
 
+APP = "{{ cookiecutter.package_name }}.main:app"
 PYTHON = [sys.executable, "-m"]
 
 
@@ -56,7 +57,7 @@ def alembic(*arguments: str) -> None:
 
 def serve(port: int) -> None:
     print(f"Serving until Ctrl-C: http://127.0.0.1:{port}/docs", flush=True)
-    command = [*PYTHON, "uvicorn", "{{ cookiecutter.package_name }}.main:app", "--port", str(port)]
+    command = [*PYTHON, "uvicorn", APP, "--port", str(port)]
     server = subprocess.Popen([*command, "--reload", "--reload-dir", "src"])
     try:
         server.wait()

@@ -62,5 +62,5 @@ def configure(settings: Settings) -> None:
     access.handlers = []
     access.propagate = False
     # Each of these tells of every request or statement at `info`.
-    for name in ("httpx2", "httpcore2", "alembic", "sqlalchemy.engine", "databases"):
+    for name in ("httpx2", "httpcore2", "alembic", "sqlalchemy.engine"):
         logging.getLogger(name).setLevel(max(level, logging.WARNING))

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+FORM = "postgresql://user:password@host:port/name"
 
 
 def split_url(url: str) -> SplitResult:
@@ -17,7 +18,7 @@ def split_url(url: str) -> SplitResult:
         for address in parts.netloc.rpartition("@")[2].split(","):  # PostgreSQL takes several
             _ = urlsplit(f"//{address}").port
     except ValueError:
-        message = "is not a URL (special characters in it are written like %40)"
+        message = "is no URL: what is special in a password is written like %23"
         raise ValueError(message) from None
     return parts
 
@@ -26,9 +27,11 @@ def postgresql_url(secret: SecretStr) -> SecretStr:
     """Refuse what asyncpg could not connect to, in words that do not repeat the password."""
     url = split_url(secret.get_secret_value())
     if url.scheme not in ("postgresql", "postgres"):
-        raise ValueError("must read postgresql://user:password@host:port/name")
+        raise ValueError(f"must read {FORM}")
+    if url.fragment:
+        raise ValueError("holds a #: what is special in a password is written like %23")
     if not url.path.strip("/"):
-        raise ValueError("names no database: postgresql://user:password@host:port/name")
+        raise ValueError(f"names no database: {FORM}")
     modes = parse_qs(url.query).get("sslmode", ["prefer"])
     if modes[-1] not in SSL_MODES:
         raise ValueError(f"sslmode must be one of {', '.join(SSL_MODES)}")

@@ -8,12 +8,11 @@ import asyncpg
 import pytest
 import structlog
 from httpx2 import AsyncClient
-
-from service.settings import Settings
+from prometheus_client import REGISTRY
 
 from scripts.postgres import postgres
 from tests.databases import Sql, alembic, new_database
-from tests.serving import serve
+from tests.serving import Settings, serve
 from tests.wire import Wire
 
 
@@ -46,6 +45,26 @@ async def database_url(server: str) -> AsyncIterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def settings(database_url: str) -> Settings:
+    """A pool of one: a handler that holds a connection while it waits is a deadlock here."""
+    return Settings.load(
+        _env_file=None,
+        database_url=database_url,
+        database_pool_size=1,
+        database_pool_timeout=3,
+        database_statement_timeout=3,
+        upstream_url="http://127.0.0.1:9",
+        upstream_timeout=3,
+    )
+
+
+@pytest.fixture(scope="session")
+async def service(settings: Settings) -> AsyncIterator[AsyncClient]:
+    async with serve(settings) as client:
+        yield client
+
+
 @pytest.fixture
 async def sql(database_url: str) -> AsyncIterator[Sql]:
     """The test's own connection to the database, whose tables are empty."""
@@ -61,23 +80,10 @@ async def sql(database_url: str) -> AsyncIterator[Sql]:
 
 
 @pytest.fixture
-def settings(database_url: str, sql: Sql) -> Settings:
-    """A pool of one: a handler that holds a connection while it waits is a deadlock here."""
-    return Settings.load(
-        _env_file=None,
-        database_url=database_url,
-        database_pool_size=1,
-        database_pool_timeout=3,
-        database_statement_timeout=3,
-        upstream_url="http://127.0.0.1:9",
-        upstream_timeout=3,
-    )
-
-
-@pytest.fixture
-async def client(settings: Settings) -> AsyncIterator[AsyncClient]:
-    async with serve(settings) as client:
-        yield client
+async def client(service: AsyncClient, sql: Sql) -> AsyncIterator[AsyncClient]:
+    """Whoever asks the service, whose one connection must be free again at the end."""
+    yield service
+    assert REGISTRY.get_sample_value("database_pool_in_use") == 0
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.app import create_app
 from service.settings import Settings
 
+__all__ = ["Settings", "create_app", "problem", "serve"]
+
 
 @asynccontextmanager
 async def serve(

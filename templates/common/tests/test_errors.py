@@ -8,14 +8,12 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
+from starlette.types import ASGIApp, Message
 from starlette.websockets import WebSocketDisconnect
 
-from service.app import create_app
-from service.settings import Settings
+from tests.serving import Settings, create_app, problem, serve
 
-from tests.serving import problem, serve
-
-SECRET = "hunter2"
+HIDDEN = "hunter2"
 
 
 async def echo(request: Request) -> Response:
@@ -23,13 +21,13 @@ async def echo(request: Request) -> Response:
 
 
 async def fail(request: Request) -> Response:
-    raise RuntimeError(SECRET)
+    raise RuntimeError(HIDDEN)
 
 
 async def fail_late(request: Request) -> Response:
     async def parts() -> AsyncIterator[bytes]:
         yield b"so far so good"
-        raise RuntimeError(SECRET)
+        raise RuntimeError(HIDDEN)
 
     return StreamingResponse(parts())
 
@@ -48,7 +46,7 @@ async def client(settings: Settings) -> AsyncIterator[AsyncClient]:
 
 
 async def test_a_path_that_is_none_is_not_found(client: AsyncClient) -> None:
-    problem(await client.get(f"/{SECRET}"), 404)
+    problem(await client.get(f"/{HIDDEN}"), 404)
 
 
 async def test_a_method_that_a_path_does_not_take_is_refused_with_those_it_does(
@@ -82,13 +80,27 @@ async def test_what_nobody_expected_is_a_500_without_details(
     logged = capsys.readouterr().out
     assert "RuntimeError" in logged
     assert "test_errors.py" in logged
-    assert SECRET not in answer.text + logged
+    assert HIDDEN not in answer.text + logged
 
 
 async def test_an_answer_that_fails_on_its_way_is_cut_off(client: AsyncClient) -> None:
     """So that nobody takes the part for the whole: the server closes the connection."""
     with pytest.raises(RuntimeError):
         await client.get("/fail-late")
+
+
+async def test_a_caller_who_leaves_is_no_failure_of_the_service(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def left(app: ASGIApp) -> ASGIApp:
+        async def leave() -> Message:
+            return {"type": "http.disconnect"}
+
+        return lambda scope, receive, send: app(scope, leave, send)
+
+    async with serve(settings, routes=ROUTES, around=left) as client:
+        assert (await client.post("/echo", content=b"x")).status_code == 400
+    assert "unexpected" not in capsys.readouterr().out
 
 
 def test_a_websocket_is_refused(settings: Settings) -> None:

@@ -3,9 +3,7 @@
 import pytest
 from httpx2 import AsyncClient
 
-from service.settings import Settings
-
-from tests.serving import problem, serve
+from tests.serving import Settings, problem, serve
 
 
 @pytest.mark.parametrize("sent", ["a", "01H-x_y.z", "x" * 128])
@@ -14,11 +12,9 @@ async def test_a_sane_request_id_is_kept(client: AsyncClient, sent: str) -> None
     assert answer.headers["x-request-id"] == sent
 
 
-@pytest.mark.parametrize("sent", [None, "", "a b", "a\tb", "<b>", "é".encode(), "x" * 129])
-async def test_any_other_request_id_is_replaced(
-    client: AsyncClient, sent: str | bytes | None
-) -> None:
-    headers = {} if sent is None else {"X-Request-ID": sent}
+@pytest.mark.parametrize("sent", [None, "", "a b", "a\tb", "<b>", "é", "x" * 129])
+async def test_any_other_request_id_is_replaced(client: AsyncClient, sent: str | None) -> None:
+    headers = {} if sent is None else {b"X-Request-ID": sent.encode()}
     ids = [
         (await client.get(path, headers=headers)).headers["x-request-id"]
         for path in ("/health/live", "/nothing")

@@ -1,6 +1,6 @@
 """Metrics: requests and their durations, by route template; the pool's are in test_health."""
 
-import subprocess
+import asyncio
 import sys
 from pathlib import Path
 
@@ -8,7 +8,9 @@ import pytest
 from httpx2 import AsyncClient
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.metrics import exposition
+from tests.serving import Settings
+
+METRICS = Settings.__module__.replace("settings", "metrics")
 
 
 async def count(client: AsyncClient, name: str, **labels: str) -> float:
@@ -48,7 +50,8 @@ async def test_with_several_workers_their_sums_are_shown(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, client: AsyncClient
 ) -> None:
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
-    work = f"from {exposition.__module__} import pool_size; pool_size.inc(10)"
+    work = f"from {METRICS} import pool_size; pool_size.inc(10)"
     for _ in range(2):
-        subprocess.run([sys.executable, "-c", work], check=True)
+        worker = await asyncio.create_subprocess_exec(sys.executable, "-c", work)
+        assert await worker.wait() == 0
     assert await count(client, "database_pool_size") == 20

@@ -12,7 +12,6 @@ import pytest
 from tests.databases import MIGRATIONS, alembic, new_database
 
 
-
 @pytest.fixture
 async def empty(server: str) -> AsyncIterator[str]:
     async with new_database(server) as url:

@@ -7,14 +7,12 @@ import pytest
 
 from service.settings import InvalidSettings, Settings
 
-SECRET = "hunter2"
+HIDDEN = "hunter2"
 MAIN = Settings.__module__.replace("settings", "main")
 
 
 @pytest.fixture(autouse=True)
-def environment(
-    environment: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def environment(environment: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Where all that is required is set, and no .env is read but the test's."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DATABASE_URL", "postgresql://me@127.0.0.1/notes")
@@ -54,27 +52,28 @@ def test_the_environment_wins_over_env(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("DATABASE_URL", f"mysql://me:{SECRET}@127.0.0.1/notes"),
-        ("DATABASE_URL", f"postgresql://me:{SECRET}@127.0.0.1"),
-        ("DATABASE_URL", f"postgresql://me:{SECRET}@127.0.0.1:{SECRET}/notes"),
-        ("DATABASE_URL", f"postgresql://me:pass@[{SECRET}/notes"),
-        ("DATABASE_URL", f"postgresql://me:pass@[{SECRET}]/notes"),
-        ("DATABASE_URL", f"postgresql://me@127.0.0.1/notes?sslmode={SECRET}"),
-        ("DATABASE_POOL_SIZE", SECRET),
+        ("DATABASE_URL", f"mysql://me:{HIDDEN}@127.0.0.1/notes"),
+        ("DATABASE_URL", f"postgresql://me:{HIDDEN}@127.0.0.1"),
+        ("DATABASE_URL", f"postgresql://me:{HIDDEN}@127.0.0.1:{HIDDEN}/notes"),
+        ("DATABASE_URL", f"postgresql://me:pass@[{HIDDEN}/notes"),
+        ("DATABASE_URL", f"postgresql://me:pass@[{HIDDEN}]/notes"),
+        ("DATABASE_URL", f"postgresql://me@127.0.0.1/notes?sslmode={HIDDEN}"),
+        ("DATABASE_URL", f"postgresql://me@127.0.0.1/notes#{HIDDEN}"),
+        ("DATABASE_POOL_SIZE", HIDDEN),
         ("DATABASE_POOL_SIZE", "0"),
         ("DATABASE_POOL_TIMEOUT", "nan"),
         ("DATABASE_STATEMENT_TIMEOUT", "0"),
-        ("DATABASE_PGBOUNCER", SECRET),
-        ("UPSTREAM_URL", f"ftp://{SECRET}"),
-        ("UPSTREAM_URL", f"https://me:pass@[{SECRET}]/"),
-        ("UPSTREAM_URL", f"https://upstream.example.com:{SECRET}/"),
+        ("DATABASE_PGBOUNCER", HIDDEN),
+        ("UPSTREAM_URL", f"ftp://{HIDDEN}"),
+        ("UPSTREAM_URL", f"https://me:pass@[{HIDDEN}]/"),
+        ("UPSTREAM_URL", f"https://upstream.example.com:{HIDDEN}/"),
         ("UPSTREAM_TIMEOUT", "inf"),
-        ("CORS_ORIGINS", f"https://a.example.com/{SECRET}"),
-        ("CORS_ORIGINS", f"https://[{SECRET}]"),
-        ("ALLOWED_HOSTS", f"{SECRET}.*"),
+        ("CORS_ORIGINS", f"https://a.example.com/{HIDDEN}"),
+        ("CORS_ORIGINS", f"https://[{HIDDEN}]"),
+        ("ALLOWED_HOSTS", f"{HIDDEN}.*"),
         ("MAX_BODY_BYTES", "1k"),
-        ("LOG_LEVEL", SECRET),
-        ("LOG_FORMAT", SECRET),
+        ("LOG_LEVEL", HIDDEN),
+        ("LOG_FORMAT", HIDDEN),
         ("WEB_CONCURRENCY", "0"),
         ("GRACEFUL_TIMEOUT", "-1"),
     ],
@@ -88,18 +87,18 @@ def test_a_wrong_setting_is_named_and_its_value_is_not_shown(
     message = str(raised.value)
     assert message.startswith(f"{name}: ")
     assert "\n" not in message
-    assert SECRET not in message
+    assert HIDDEN not in message
 
 
 def test_the_service_does_not_start_without_what_it_needs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("DATABASE_URL")
-    monkeypatch.setenv("LOG_LEVEL", SECRET)
+    monkeypatch.setenv("LOG_LEVEL", HIDDEN)
     with pytest.raises(SystemExit) as stopped:
         runpy.run_module(MAIN)
     message = str(stopped.value)  # which Python prints, and exits with 1
     assert "DATABASE_URL is not set" in message
     assert "LOG_LEVEL" in message
     assert "\n" not in message
-    assert SECRET not in message
+    assert HIDDEN not in message

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 from urllib.parse import urlencode
 
 from pydantic import (
@@ -32,6 +32,12 @@ def not_null(value: object) -> object:
     return value
 
 
+def not_nullable(schema: dict[str, Any]) -> None:
+    """Describe a field that may be left out but must not be null."""
+    del schema["default"]
+    schema.update(schema.pop("anyOf")[0])
+
+
 def digits(value: object) -> object:
     """Refuse what Python reads as a number but the API does not describe: 1_0, 1.0, ' 1'."""
     if isinstance(value, str) and not re.fullmatch(r"-?[0-9]{1,20}", value, re.ASCII):
@@ -48,6 +54,7 @@ def true_or_false(value: object) -> object:
 NO_NUL = Field(json_schema_extra={"pattern": r"^[^\u0000]*$"})
 Title = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(without_nul), NO_NUL]
 Body = Annotated[str, Field(max_length=100_000), AfterValidator(without_nul), NO_NUL]
+OPTIONAL = Field(json_schema_extra=not_nullable)
 Whole = BeforeValidator(digits)
 NoteId = Annotated[int, Field(ge=1, le=MAX_ID), Whole]
 Limit = Annotated[int, Field(ge=1, le=100), Whole]
@@ -65,8 +72,8 @@ class NoteChange(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"minProperties": 1})
 
-    title: Annotated[Title | SkipJsonSchema[None], BeforeValidator(not_null)] = None
-    body: Annotated[Body | SkipJsonSchema[None], BeforeValidator(not_null)] = None
+    title: Annotated[Title | None, BeforeValidator(not_null), OPTIONAL] = None
+    body: Annotated[Body | None, BeforeValidator(not_null), OPTIONAL] = None
 
     @model_validator(mode="after")
     def _not_empty(self) -> Self:

@@ -22,7 +22,11 @@ def create_app(settings: Settings) -> Starlette:
         *health.routes,
         Route("/metrics", metrics),
     ]
-    schema = openapi(routes, "{{ cookiecutter.__title }}", "{{ cookiecutter.__description }}")
+    schema = openapi(
+        routes,
+        title="{{ cookiecutter.__title }}",
+        description="{{ cookiecutter.__description }}",
+    )
 
     async def openapi_json(request: Request) -> Response:
         return JSONResponse(schema)

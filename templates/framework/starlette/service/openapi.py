@@ -39,6 +39,8 @@ def describe(
 
     def attach(handler: Handler) -> Handler:
         responses = {str(status): response(status, "application/json", answer)}
+        if "If-None-Match" in headers:
+            responses["304"] = response(304, "application/json", None)
         for problem in problems:
             responses[str(problem)] = response(problem, "application/problem+json", Problem)
         handler.operation = Operation(  # type: ignore[attr-defined]
@@ -111,4 +113,8 @@ def openapi(routes: Sequence[BaseRoute], title: str, description: str) -> dict[s
                 setattr(item, method.lower(), operation)
     schema = OpenAPI(info=Info(title=title, description=description, version="0.1.0"), paths=paths)
     complete = construct_open_api_with_schema_class(schema)
-    return complete.model_dump(mode="json", by_alias=True, exclude_none=True)
+    # Its defaults are left out: some of them are not allowed where they stand.
+    described = complete.model_dump(
+        mode="json", by_alias=True, exclude_none=True, exclude_unset=True
+    )
+    return {"openapi": complete.openapi, **described}

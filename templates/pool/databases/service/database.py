@@ -1,6 +1,7 @@
 """The database: connections of the package databases, whose pool is asyncpg's."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -21,6 +22,8 @@ log = structlog.get_logger()
 
 Connection: TypeAlias = DatabasesConnection
 
+logging.getLogger("databases").setLevel(logging.WARNING)  # it tells of itself at `info`
+
 
 class Database:
     """A pool of connections, opened when needed, to be used as an async context manager."""
@@ -30,8 +33,9 @@ class Database:
         self._statement_timeout = settings.database_statement_timeout
         self._size = settings.database_pool_size
         self._database = databases.Database(
-            settings.dsn,
-            dsn=settings.dsn,  # for asyncpg, which reads the whole URL, sslmode included
+            "postgresql://",
+            dsn=settings.dsn,  # asyncpg reads the whole URL, sslmode included; databases does not
+            database=None,
             min_size=0,
             init_size=0,  # the service starts without its database
             max_size=settings.database_pool_size,

@@ -1,0 +1,307 @@
+"""Every project that the template renders: read, then used as its README says."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+from tests.choices import CODE, CONTEXT, PROGRAMS, PROJECTS, ROOT, Combination, name
+from tests.user import User, free_port, get
+
+Render = Callable[..., Path]
+
+FILES = [
+    ".env.example",
+    ".github/workflows/test.yml",
+    ".gitignore",
+    ".pre-commit-config.yaml",
+    "Makefile",
+    "README.md",
+    "deploy/gunicorn.conf.py",
+    "migrations/env.py",
+    "migrations/script.py.mako",
+    "migrations/versions/2026_11_22_1200_notes.py",
+    "migrations/versions/2026_11_22_1210_notes_not_synchronized.py",
+    "pyproject.toml",
+    "scripts/develop.py",
+    "scripts/postgres.py",
+    "scripts/upstream.py",
+    "src/notes_service/__init__.py",
+    "src/notes_service/app.py",
+    "src/notes_service/database.py",
+    "src/notes_service/docs.py",
+    "src/notes_service/domains.py",
+    "src/notes_service/errors.py",
+    "src/notes_service/etags.py",
+    "src/notes_service/health.py",
+    "src/notes_service/lifespan.py",
+    "src/notes_service/logs.py",
+    "src/notes_service/main.py",
+    "src/notes_service/metrics.py",
+    "src/notes_service/middleware.py",
+    "src/notes_service/models.py",
+    "src/notes_service/notes/__init__.py",
+    "src/notes_service/notes/errors.py",
+    "src/notes_service/notes/lifespan.py",
+    "src/notes_service/notes/models.py",
+    "src/notes_service/notes/queries.py",
+    "src/notes_service/notes/routes.py",
+    "src/notes_service/notes/schemas.py",
+    "src/notes_service/notes/synchronize.py",
+    "src/notes_service/notes/upstream.py",
+    "src/notes_service/openapi.py",
+    "src/notes_service/postgres.py",
+    "src/notes_service/py.typed",
+    "src/notes_service/requests.py",
+    "src/notes_service/retry.py",
+    "src/notes_service/settings.py",
+    "tests/__init__.py",
+    "tests/conftest.py",
+    "tests/databases.py",
+    "tests/notes/__init__.py",
+    "tests/notes/conftest.py",
+    "tests/notes/test_notes.py",
+    "tests/notes/test_preconditions.py",
+    "tests/notes/upstream.py",
+    "tests/serving.py",
+    "tests/test_errors.py",
+    "tests/test_health.py",
+    "tests/test_http.py",
+    "tests/test_logs.py",
+    "tests/test_metrics.py",
+    "tests/test_migrations.py",
+    "tests/test_openapi.py",
+    "tests/test_settings.py",
+    "tests/wire.py",
+]
+
+# What tells that all of these values were chosen: words of the code, of files' names, of the README.
+TRACES = {
+    ("fastapi",): r"(?i)fastapi",
+    ("starlette",): r"openapi.pydantic|AuthenticationMiddleware",  # FastAPI stands on Starlette
+    ("core",): r"\bTable\b|\bColumn\(|\bCore\b|\.c\.",
+    ("orm",): r"(?i)\bmapped|\bORM\b|DeclarativeBase|sqlalchemy\.orm|relationship",
+    ("core", "asyncpg"): r"\bStatement\b|create_pool",
+    ("orm", "asyncpg"): r"AsyncSession|sessionmaker|expire_on_commit",
+    ("databases",): r"(?<!tests\.)\bdatabases\b(?!\.py)|archived",
+    ("uv",): r"\buv\b|uv_build|uv\.lock",
+    ("poetry",): r"(?i)poetry",
+    ("pip",): r"\bpip\b|pip-(tools|compile)|setuptools|requirements(-dev)?\.txt",
+}
+LOCKS = {
+    "uv": ["uv.lock"],
+    "poetry": ["poetry.lock"],
+    "pip": ["requirements.txt", "requirements-dev.txt"],
+}
+# All that is hard to write down in TOML, Python, Markdown, make and shell at once.
+TEXT = 'Zoë\'s "notes" & <b>\\N{BULLET}</b> \\u0041 📝👩‍🚀\n\t\'\'\'""" #1 `x` $HOME $(id) %s %(x)s {y} \\'
+
+
+def answers_for(project: Combination) -> Combination:
+    """Give one program, with every package manager, names that are hard to write down."""
+    if any(project[choice] != PROJECTS[-1][choice] for choice in CODE):
+        return project
+    free = dict.fromkeys(["project_name", "description", "author_name"], TEXT)
+    return {**project, **free, "project_slug": "zoes-notes", "package_name": "zoe"}
+
+
+def slow_but_first(project: Combination) -> object:
+    marks = [pytest.mark.slow] if project != PROJECTS[0] else []
+    return pytest.param(project, id=name(project), marks=marks)
+
+
+def contents(project: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(project)): path.read_bytes()
+        for path in project.rglob("*")
+        if path.is_file()
+    }
+
+
+def normal(distribution: str) -> str:
+    return re.sub("[-_.]+", "-", distribution).lower()
+
+
+def lint(project: Path) -> None:
+    for command in (["format", "--check", "--diff"], ["check"]):
+        ruff = [sys.executable, "-m", "ruff", *command, "--no-cache", "."]
+        done = subprocess.run(ruff, cwd=project, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("project", PROJECTS, ids=name)
+def test_a_project_has_exactly_these_files(project: Combination, rendered: Render) -> None:
+    files = contents(rendered(**project))
+    assert sorted(files) == sorted(FILES)
+
+
+@pytest.mark.parametrize("project", PROJECTS, ids=name)
+def test_a_project_shows_no_trace_of_jinja(project: Combination, rendered: Render) -> None:
+    for file, content in contents(rendered(**project)).items():
+        # script.py.mako is alembic's own template, and GitHub's expressions have a $ in front.
+        assert not re.search(rb"(?<!\$)\{\{|\{%|\{#|cookiecutter", content), file
+
+
+@pytest.mark.parametrize("project", PROJECTS, ids=name)
+def test_a_project_shows_no_trace_of_what_was_not_chosen(
+    project: Combination, rendered: Render
+) -> None:
+    text = "\n".join(
+        f"{file}\n{content.decode()}"
+        for file, content in contents(rendered(**project)).items()
+        if "versions" not in file  # migrations create tables and columns whoever asks for them
+    )
+    traced = {values for values, words in TRACES.items() if re.search(words, text)}
+    assert traced == {values for values in TRACES if set(values) <= set(project.values())}
+
+
+@pytest.mark.parametrize("package", ["notes_service", "z", "z" * 40])
+@pytest.mark.parametrize("program", PROGRAMS, ids=name)
+def test_the_formatter_and_the_linter_change_nothing(
+    program: Combination, package: str, render: Render
+) -> None:
+    lint(render(**program, package_name=package))
+
+
+@pytest.mark.parametrize("project", PROJECTS, ids=name)
+def test_the_same_answers_give_the_same_bytes(
+    project: Combination, render: Render, rendered: Render
+) -> None:
+    assert contents(render(**project)) == contents(rendered(**project))
+
+
+@pytest.mark.parametrize("project", PROJECTS, ids=name)
+def test_what_is_imported_is_declared_and_the_other_way_round(
+    project: Combination, rendered: Render
+) -> None:
+    folder = rendered(**project)
+    declared = tomllib.loads((folder / "pyproject.toml").read_text())
+    groups = declared.get("dependency-groups") or declared["project"]["optional-dependencies"]
+
+    def names(requirements: list[str]) -> set[str]:
+        return {re.split(r"[\[<>=]", requirement)[0] for requirement in requirements}
+
+    needed, development = names(declared["project"]["dependencies"]), names(groups["dev"])
+    assert needed & development == set()
+
+    known = packages_distributions()
+    for file in folder.rglob("*.py"):
+        part = file.relative_to(folder).parts[0]
+        allowed = needed if part in ("src", "migrations", "deploy") else needed | development
+        for node in ast.walk(ast.parse(file.read_text())):
+            imported = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                imported = [str(node.module)]
+            for module in imported:
+                top = module.partition(".")[0]
+                if top in sys.stdlib_module_names or (folder / top).is_dir():
+                    continue
+                if not (folder / "src" / top).is_dir():
+                    assert {normal(found) for found in known[top]} & allowed, (file, module)
+
+    code = "\n".join(
+        path.read_text()
+        for path in folder.rglob("*")
+        if path.suffix == ".py" or path.stem == "Makefile"
+    )
+    for distribution in needed:
+        assert distribution.replace("-", "_") in code, distribution
+
+
+@pytest.mark.parametrize("project", [slow_but_first(project) for project in PROJECTS])
+def test_what_the_readme_says_is_so(
+    project: Combination, render: Render, environment: dict[str, str], database_url: str
+) -> None:
+    user = User(render(**answers_for(project)), environment)
+    run, ask, work, remove, serve = user.reads()
+    versions = user.project / "migrations" / "versions"
+    rendered = set(versions.iterdir())
+    port = str(free_port())
+    url = f"http://127.0.0.1:{port}"
+
+    with user.serves(run, f"{url}/docs", PORT=port):
+        said = user.types(ask.replace("http://127.0.0.1:8000", url))
+        assert re.findall(r"^HTTP/1\.1 (\d+)", said, re.MULTILINE) == ["201", "200", "200"]
+        assert '"title":"First"' in said  # the stub of the upstream capitalized it
+    for lock in LOCKS[project["packaging"]]:
+        assert (user.project / lock).exists()
+    refuses_what_is_installed(user.project)
+
+    said = user.types(work)
+    assert re.search(r"\d+ passed in", said)
+    assert "Required test coverage of 95.0% reached" in said
+    assert not re.search(r"\d+ (skipped|warning)", said)
+    [migration] = set(versions.glob("*.py")) - rendered
+    assert "what changed in the models" in migration.read_text()
+    lint(user.project)
+
+    given = {"DATABASE_URL": database_url, "UPSTREAM_URL": "http://127.0.0.1:9"}
+    bind = f"--bind 127.0.0.1:{port}"
+    with user.serves(serve, f"{url}/health/ready", GUNICORN_CMD_ARGS=bind, **given):
+        info = json.loads(get(f"{url}/openapi.json") or "{}")["info"]
+    asked = {**CONTEXT, **answers_for(project)}
+    assert info["title"] == " ".join(asked["project_name"].split())
+    assert info["description"] == " ".join(asked["description"].split())
+    user.types(".venv/bin/alembic check && .venv/bin/alembic downgrade base", **given)
+
+    migration.unlink()  # the README says to remove the example before the first of one's own
+    user.types(f"{remove}make test && make check")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("program", PROGRAMS, ids=name)
+def test_production_needs_no_more_than_the_package(
+    program: Combination, render: Render, environment: dict[str, str], database_url: str
+) -> None:
+    user = User(render(**program), environment)
+    user.types("uv venv --quiet .venv && uv pip install --quiet .")
+    given = {"DATABASE_URL": database_url, "UPSTREAM_URL": "http://127.0.0.1:9"}
+    user.types(".venv/bin/alembic upgrade head && .venv/bin/alembic downgrade base", **given)
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/health/ready"
+    for server in (
+        f".venv/bin/uvicorn notes_service.main:app --port {port}",
+        f".venv/bin/gunicorn -c deploy/gunicorn.conf.py --bind :{port} notes_service.main:app",
+    ):
+        with user.serves(server, url, **given):
+            pass
+
+
+def refused(kind: str) -> set[str]:
+    """Read a set of names off the hook."""
+    tree = ast.parse((ROOT / "hooks" / "pre_gen_project.py").read_text())
+    names: dict[str, object] = {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in (
+            "MODULES",
+            "DISTRIBUTIONS",
+        ):
+            exec(ast.unparse(node), names)  # noqa: S102
+    found = names[kind]
+    assert isinstance(found, set)
+    return found
+
+
+def refuses_what_is_installed(project: Path) -> None:
+    """Compare the names that the hook refuses with those that a project's environment has."""
+    [packages] = (project / ".venv" / "lib").glob("python*/site-packages")
+    modules = {
+        path.name.split(".")[0]
+        for path in packages.iterdir()
+        if path.is_dir() or path.suffix in (".py", ".so", ".pyd")
+    }
+    package = next((project / "src").iterdir()).name
+    ours = {package, "__pycache__", f"_{package}"}
+    # Of the others no project can have the name: they start with an underscore, or a number.
+    names = {module for module in modules - ours if re.fullmatch(r"[a-z][a-z0-9_]*", module)}
+    assert {name for name in names if not name.endswith("__mypyc")} <= refused("MODULES")
+
+    distributions = {normal(path.name.split("-")[0]) for path in packages.glob("*.dist-info")}
+    assert distributions - {project.name} <= refused("DISTRIBUTIONS")

@@ -1,0 +1,101 @@
+"""Rendering: what is asked, and that it is quick, needs no network and is what cruft does too."""
+
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.choices import CHOICES, CONTEXT, PROJECTS, ROOT
+from tests.test_projects import contents
+
+# What the prompts must say of each choice.
+PROMPTS = {
+    "framework": {"fastapi": "FastAPI", "starlette": "Starlette"},
+    "sqlalchemy": {"core": "Core: tables and statements", "orm": "ORM: mapped classes"},
+    "pool": {
+        "asyncpg": "its own pool (Core), SQLAlchemy's pool of asyncpg connections (ORM)",
+        "databases": "archived upstream since 2025, for services already on it; "
+        "with ORM: mapped classes, no Session",
+    },
+    "packaging": {"uv": "uv", "poetry": "Poetry", "pip": "pip"},
+}
+OFFLINE = """
+import socket
+
+def refuse(*arguments, **options):
+    raise OSError("no network")
+
+socket.socket.__init__ = refuse
+"""
+COMMAND = [sys.executable, "-m", "cookiecutter", ROOT, "--no-input"]
+
+
+def cpu_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> dict[str, str]:
+    """An environment in which what cookiecutter and git keep is kept here."""
+    return {**os.environ, "HOME": str(tmp_path / "home"), "GIT_CONFIG_NOSYSTEM": "1"}
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_a_prompt_says_what_each_choice_is(choice: str) -> None:
+    labels = CONTEXT["__prompts__"][choice]
+    assert labels.keys() == {"__prompt__", *CHOICES[choice]}
+    for value, words in PROMPTS[choice].items():
+        assert words in labels[value]
+
+
+def test_everything_that_is_asked_has_a_prompt() -> None:
+    asked = {variable for variable in CONTEXT if not variable.startswith("_")}
+    assert CONTEXT["__prompts__"].keys() == asked
+
+
+def test_rendering_takes_less_than_a_second_of_cpu(tmp_path: Path, home: dict[str, str]) -> None:
+    taken = []
+    for attempt in range(3):
+        before = cpu_of_children()
+        folder = tmp_path / str(attempt)
+        subprocess.run([*COMMAND, "-o", folder], env=home, check=True, capture_output=True)
+        taken.append(cpu_of_children() - before)
+    assert min(taken) < 1
+
+
+def test_rendering_needs_no_network(tmp_path: Path, home: dict[str, str]) -> None:
+    (tmp_path / "sitecustomize.py").write_text(OFFLINE)
+    offline = {**home, "PYTHONPATH": str(tmp_path)}
+    connect = [sys.executable, "-c", "import socket; socket.socket()"]
+    assert subprocess.run(connect, env=offline, capture_output=True).returncode == 1
+    subprocess.run([*COMMAND, "-o", tmp_path], env=offline, check=True, capture_output=True)
+    assert (tmp_path / "notes-service" / "README.md").exists()
+
+
+def test_cruft_renders_the_same_bytes(
+    tmp_path: Path, home: dict[str, str], render: Callable[..., Path]
+) -> None:
+    template = tmp_path / "template"
+    for part in ("cookiecutter.json", "hooks", "templates", "{{cookiecutter.__folder}}"):
+        if (ROOT / part).is_dir():
+            shutil.copytree(ROOT / part, template / part)
+        else:
+            template.mkdir()
+            shutil.copy(ROOT / part, template)
+    author = ["-c", "user.name=Zoë", "-c", "user.email=zoe@example.com"]
+    for command in (["init", "--quiet"], ["add", "."], [*author, "commit", "--quiet", "-m", "all"]):
+        subprocess.run(["git", *command], cwd=template, env=home, check=True)
+
+    answers = [f'"{variable}": "{value}"' for variable, value in PROJECTS[-1].items()]
+    cruft = [sys.executable, "-m", "cruft", "create", template, "--no-input", "--output-dir", "."]
+    cruft += ["--extra-context", f"{{{', '.join(answers)}}}"]
+    subprocess.run(cruft, cwd=tmp_path, env=home, check=True)
+    made = contents(tmp_path / "notes-service")
+    del made[".cruft.json"]
+    assert made == contents(render(**PROJECTS[-1]))

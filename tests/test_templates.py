@@ -1,0 +1,260 @@
+"""The templates before rendering: plain Python that tools read, check and run as it stands."""
+
+import ast
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import tokenize
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jinja2 import FileSystemLoader
+from pytest_cookies.plugin import Cookies
+
+from tests.choices import (
+    CHOICES,
+    PROGRAMS,
+    PROJECTS,
+    ROOT,
+    TEMPLATES,
+    Combination,
+    combinations,
+    name,
+    rooms,
+)
+
+PROJECT = ROOT / "{{cookiecutter.__folder}}"
+SOURCES = sorted(TEMPLATES.rglob("*.py"))
+STUBS = sorted(
+    path
+    for path in PROJECT.rglob("*")
+    if path.is_file() and path.name not in ("__init__.py", "py.typed")
+)
+LAYERS = combinations("sqlalchemy", "pool")
+
+# As templates/common/project.toml has it, for what is not rendered yet.
+MYPY = """
+[mypy]
+strict = true
+plugins = pydantic.mypy
+explicit_package_bases = true
+"""
+PYTEST = """
+[pytest]
+asyncio_mode = auto
+asyncio_default_fixture_loop_scope = session
+asyncio_default_test_loop_scope = session
+filterwarnings = error
+"""
+
+OPENAPI = """
+from service.app import create_app
+from service.logs import configure
+from service.settings import Settings
+from starlette.testclient import TestClient
+
+settings = Settings.load(
+    _env_file=None,
+    database_url="postgresql://nobody@127.0.0.1/nowhere",
+    upstream_url="http://127.0.0.1",
+    log_level="error",
+)
+configure(settings)
+print(TestClient(create_app(settings)).get("/openapi.json").text)
+"""
+
+
+def python(*arguments: str | Path, program: Combination, cwd: Path) -> str:
+    """Run Python where the rooms of `program` are one package, and return what it prints."""
+    path = os.pathsep.join(map(str, rooms(program)))
+    done = subprocess.run(
+        [sys.executable, "-W", "error", *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": path, "MYPYPATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def modules(program: Combination) -> list[str]:
+    """Name all modules in the rooms of `program`, save the migrations, whose names are no names."""
+    files = [path.relative_to(room) for room in rooms(program) for path in room.rglob("*.py")]
+    return sorted(
+        ".".join(file.with_suffix("").parts).removesuffix(".__init__")
+        for file in files
+        if file.parts[0] in ("service", "scripts", "tests") or file.name == "env.py"
+    )
+
+
+def signatures(file: Path) -> dict[str, str]:
+    """Write down what a module offers: its public functions and its classes' public methods."""
+    found = {}
+    tree = ast.parse(file.read_text())
+    owners = {"": tree.body}
+    owners |= {f"{node.name}.": node.body for node in tree.body if isinstance(node, ast.ClassDef)}
+    for owner, body in owners.items():
+        for node in body:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name[0] != "_":
+                node.body = [ast.Pass()]
+                found[f"{owner}{node.name}"] = ast.unparse(node)
+    return found
+
+
+def layer(program: Combination, file: str) -> dict[str, str]:
+    [path] = [room / file for room in rooms(program) if (room / file).exists()]
+    return signatures(path)
+
+
+@pytest.mark.parametrize("command", [["format", "--check"], ["check"]], ids=" ".join)
+def test_the_formatter_and_the_linter_change_nothing(command: list[str]) -> None:
+    ruff = [sys.executable, "-m", "ruff", *command, ROOT]
+    done = subprocess.run(ruff, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: str(path.relative_to(TEMPLATES)))
+def test_a_template_in_python_is_python_with_jinja_in_strings_only(source: Path) -> None:
+    text = source.read_text()
+    ast.parse(text)
+    strings = [
+        (token.start, token.end)
+        for token in tokenize.generate_tokens(io.StringIO(text).readline)
+        if token.type == tokenize.STRING and "f" not in token.string.split(token.string[-1])[0]
+    ]
+    for number, line in enumerate(text.splitlines(), 1):
+        assert not re.search("{[%#]", line)
+        for match in re.finditer("{{", line):
+            assert any(start < (number, match.start()) < end for start, end in strings), line
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=name)
+def test_types_are_strict(program: Combination, tmp_path: Path) -> None:
+    (tmp_path / "mypy.ini").write_text(MYPY)
+    cache = ROOT / ".mypy_cache" / os.environ.get("PYTEST_XDIST_WORKER", "alone")
+    named = [argument for module in modules(program) for argument in ("-m", module)]
+    python("-m", "mypy", "--cache-dir", cache, *named, program=program, cwd=tmp_path)
+
+
+@pytest.mark.parametrize("program", PROGRAMS[1:], ids=name)
+def test_every_combination_has_the_same_modules(program: Combination) -> None:
+    assert modules(program) == modules(PROGRAMS[0])
+
+
+@pytest.mark.parametrize("chosen", LAYERS[1:], ids=name)
+def test_every_data_layer_answers_the_same_questions(chosen: Combination) -> None:
+    queries = "service/notes/queries.py"
+    assert layer(chosen, queries) == layer(LAYERS[0], queries) != {}
+
+
+@pytest.mark.parametrize("chosen", LAYERS, ids=name)
+def test_every_data_layer_lends_connections_the_same_way(chosen: Combination) -> None:
+    methods = {
+        name: text
+        for name, text in layer(chosen, "service/database.py").items()
+        if name.startswith("Database.")
+    }
+    assert methods == {
+        f"Database.{name}": text
+        for name, text in {
+            "connection": "@asynccontextmanager\n"
+            "async def connection(self) -> AsyncIterator[Connection]:\n    pass",
+            "transaction": "@asynccontextmanager\n"
+            "async def transaction(self) -> AsyncIterator[Connection]:\n    pass",
+            "ping": "async def ping(self) -> None:\n    pass",
+        }.items()
+    }
+
+
+def test_the_unrendered_tests_pass(tmp_path: Path) -> None:
+    (tmp_path / "pytest.ini").write_text(PYTEST)
+    common = TEMPLATES / "common"
+    options = ["-c", tmp_path / "pytest.ini", "--rootdir", common, "-p", "no:cacheprovider", "-q"]
+    printed = python("-m", "pytest", *options, common / "tests", program=PROGRAMS[0], cwd=common)
+    assert re.search(r"\d+ passed", printed)
+    assert "skipped" not in printed
+
+
+@pytest.fixture(scope="module")
+def included(cookies_session: Cookies) -> set[str]:
+    """Render every combination, and tell which templates that took."""
+    taken = set()
+    read = FileSystemLoader.get_source
+
+    def get_source(loader: FileSystemLoader, environment: Any, template: str) -> Any:
+        taken.add(template)
+        return read(loader, environment, template)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FileSystemLoader, "get_source", get_source)
+        for project in PROJECTS:
+            result = cookies_session.bake(extra_context=project, template=str(ROOT))
+            assert result.exception is None
+    return taken
+
+
+def test_every_template_is_rendered_in_some_combination(included: set[str]) -> None:
+    files = {path for path in TEMPLATES.rglob("*") if path.is_file() and path.suffix != ".pyc"}
+    assert files - {TEMPLATES / template for template in included} == set()
+
+
+@pytest.mark.parametrize("stub", STUBS, ids=lambda path: str(path.relative_to(PROJECT)))
+def test_a_stub_only_says_which_template_it_is(stub: Path) -> None:
+    rename = "{% filter replace('from service', 'from ' ~ cookiecutter.package_name) %}"
+    include, *others = [
+        line for line in stub.read_text().splitlines() if line not in (rename, "{% endfilter %}")
+    ]
+    assert re.fullmatch(r"{% include .* %}", include)
+    assert others == []
+
+
+def api(program: Combination, folder: Path) -> dict[str, Any]:
+    """Say in one way what the schema of a framework promises: models are where they are named."""
+    document = json.loads(python("-c", OPENAPI, program=program, cwd=folder))
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, list):
+            return [plain(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        if "$ref" in value:
+            return plain(document["components"]["schemas"][value["$ref"].rpartition("/")[2]])
+        # Titles are made up (a property called title is none), defaults of null say nothing.
+        return {
+            key: plain(item)
+            for key, item in value.items()
+            if (key, type(item)) not in {("title", str), ("default", type(None))}
+        }
+
+    def content(part: dict[str, Any]) -> dict[str, Any]:
+        return {kind: plain(media["schema"]) for kind, media in part.get("content", {}).items()}
+
+    return {
+        f"{method} {path}": {
+            "description": operation["description"],
+            "parameters": sorted(
+                # The names of headers have no case.
+                (given["in"], given["name"].lower(), given["required"])
+                for given in operation.get("parameters", [])
+            ),
+            "body": content(operation.get("requestBody", {})),
+            "required": operation.get("requestBody", {}).get("required", False),
+            "answers": {
+                status: content(answer) for status, answer in operation["responses"].items()
+            },
+        }
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
+    }
+
+
+@pytest.mark.parametrize("framework", CHOICES["framework"][1:])
+def test_every_framework_describes_the_same_api(framework: str, tmp_path: Path) -> None:
+    described = api({**PROGRAMS[0], "framework": framework}, tmp_path)
+    assert described == api(PROGRAMS[0], tmp_path)
+    assert "post /notes/{note_id}/synchronize" in described
