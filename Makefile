@@ -5,10 +5,10 @@ PYTHON ?= python3
 # Our own tools, whatever environment is active.
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME UV_PROJECT_ENVIRONMENT
 INSTALL := .venv/bin/uv pip install --quiet --python
-PYTEST := .venv/bin/pytest --numprocesses 2
+PYTEST := .venv/bin/pytest --numprocesses 2 --dist worksteal
 
 help: ## Say what there is
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .venv/demo ## Render the defaults, serve them and show a note, until Ctrl-C
 	@.venv/bin/python demo.py

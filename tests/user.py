@@ -87,8 +87,9 @@ class User:
                 time.sleep(0.1)
             yield
         finally:
-            os.killpg(server.pid, signal.SIGINT)
-            server.wait(timeout=30)
+            if server.poll() is None:
+                os.killpg(server.pid, signal.SIGINT)
+                server.wait(timeout=30)
         # The database outlives the service by the moment that its last checkpoint takes.
         deadline = time.monotonic() + 10
         while left := self.processes():

@@ -60,7 +60,12 @@ async def locked(engine: AsyncEngine) -> AsyncIterator[None]:
 
 async def migrate(dsn: str) -> None:
     async def connect() -> "asyncpg.Connection[asyncpg.Record]":
-        return await asyncpg.connect(dsn)  # no statement timeout: migrations may take long
+        connection = await asyncpg.connect(dsn)
+        # Migrations may take long, whatever the role's own settings are for requests.
+        await connection.execute("SET statement_timeout = 0")
+        await connection.execute("SET idle_in_transaction_session_timeout = 0")
+        await connection.execute("SET idle_session_timeout = 0")
+        return connection
 
     engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
     async with locked(engine), engine.connect() as connection:

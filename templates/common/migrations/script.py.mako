@@ -1,4 +1,4 @@
-"""${message}
+"""${message.replace("\\", "/").replace('"', "'")}
 
 Revision: ${up_revision}, after ${down_revision | comma,n}
 """

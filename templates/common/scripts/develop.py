@@ -60,7 +60,8 @@ def serve(port: int) -> None:
     command = [*PYTHON, "uvicorn", APP, "--port", str(port)]
     server = subprocess.Popen([*command, "--reload", "--reload-dir", "src"])
     try:
-        server.wait()
+        if server.wait():
+            raise SystemExit(server.returncode)
     finally:
         server.terminate()
         server.wait()
@@ -76,7 +77,9 @@ def main() -> None:
     if arguments.command == "migration" and not arguments.message:
         raise SystemExit('Say what changed: make migration m="add tags to notes"')
 
-    given = {**dotenv_values(".env"), **os.environ}
+    # As settings.py reads them: what is empty is not set.
+    environment = {name: value for name, value in os.environ.items() if value}
+    given = {**dotenv_values(".env"), **environment}
     with database(given.get("DATABASE_URL")) as os.environ["DATABASE_URL"]:
         alembic("upgrade", "head")
         if arguments.command == "migration":

@@ -1,9 +1,11 @@
 """The page at /docs, which loads nothing from other hosts."""
 
+from importlib.util import find_spec
+from pathlib import Path
+
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse
-from starlette.routing import Mount
-from starlette.staticfiles import StaticFiles
+from starlette.responses import FileResponse, HTMLResponse
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -11,9 +13,9 @@ PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>API</title>
 <link rel="icon" href="data:,">
-<link rel="stylesheet" href="docs/files/swagger_style.css">
+<link rel="stylesheet" href="docs/swagger_style.css">
 <div id="ui"></div>
-<script src="docs/files/swagger_bundle.js"></script>
+<script src="docs/swagger_bundle.js"></script>
 <script>
 // Left to itself it has swagger.io validate the schema wherever this is not localhost.
 SwaggerUIBundle({url: "openapi.json", dom_id: "#ui", validatorUrl: null})
@@ -21,9 +23,23 @@ SwaggerUIBundle({url: "openapi.json", dom_id: "#ui", validatorUrl: null})
 </html>
 """
 
-# Swagger UI's own files, which the package offapi carries.
-files = Mount("/docs/files", StaticFiles(packages=[("offapi", ".")]))
+
+def folder() -> Path:
+    """Find the package that carries Swagger UI, which importing would read whole into memory."""
+    package = find_spec("offapi")
+    assert package is not None and package.origin is not None
+    return Path(package.origin).parent
+
+
+FILES = {name: folder() / name for name in ("swagger_bundle.js", "swagger_style.css")}
 
 
 async def page(request: Request) -> HTMLResponse:
     return HTMLResponse(PAGE)
+
+
+async def file(request: Request) -> FileResponse:
+    name = request.path_params["name"]
+    if name not in FILES:
+        raise HTTPException(404)
+    return FileResponse(FILES[name], headers={"Cache-Control": "max-age=86400"})

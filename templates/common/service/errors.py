@@ -9,9 +9,9 @@ from typing import Any, ClassVar, Literal
 import structlog
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Match
 
 log = structlog.get_logger()
 
@@ -150,14 +150,9 @@ def methods(request: Request) -> set[str]:
     """Collect what a path takes, of which the router tells only its first route's."""
     found: set[str] = set()
     for route in request.app.routes:
-        if isinstance(route, Route) and route.path_regex.match(request.url.path):
-            found |= route.methods or set()
-    return found | {"HEAD"} if "GET" in found else found
-
-
-async def on_disconnect(request: Request, error: Exception) -> Response:
-    """Nobody reads this; without it the log would have a failure of the service."""
-    return problem(400, "The connection was closed before the body was whole.")
+        if route.matches(request.scope)[0] is not Match.NONE:
+            found |= getattr(route, "methods", None) or set()
+    return found
 
 
 def unexpected(error: Exception) -> Response:
@@ -178,5 +173,4 @@ def unexpected(error: Exception) -> Response:
 handlers: Mapping[Any, Any] = {
     ServiceError: on_service_error,
     HTTPException: on_http_exception,
-    ClientDisconnect: on_disconnect,
 }

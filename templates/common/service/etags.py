@@ -4,8 +4,9 @@ import re
 from collections.abc import Sequence
 
 TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
-TAGS = re.compile(rf"[ \t]*{TAG}(?:[ \t]*,[ \t]*{TAG})*[ \t]*")
-VERSION = re.compile(r'"([1-9][0-9]{0,8})"')
+TAGS = re.compile(rf"[ \t,]*{TAG}(?:[ \t]*,[ \t,]*{TAG})*[ \t,]*")
+VERSION = re.compile(r'"([1-9][0-9]{0,9})"')
+MAX_VERSION = 2**31 - 1  # PostgreSQL's integer
 
 
 def etag(version: int) -> str:
@@ -24,4 +25,5 @@ def versions(lines: Sequence[str] | None) -> list[int] | None:
         return None
     if not TAGS.fullmatch(value):
         return []
-    return [int(version) for version in VERSION.findall(value)]
+    named = (int(version) for version in VERSION.findall(value))
+    return [version for version in named if version <= MAX_VERSION]

@@ -61,6 +61,10 @@ def configure(settings: Settings) -> None:
     access = logging.getLogger("uvicorn.access")
     access.handlers = []
     access.propagate = False
+    # Callers choose how often this one has something to say.
+    logging.getLogger("asgi_correlation_id").setLevel(logging.ERROR)
+    # The pool replaces what it lost; that a request failed is said by ours, without a traceback.
+    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
     # Each of these tells of every request or statement at `info`.
     for name in ("httpx2", "httpcore2", "alembic", "sqlalchemy.engine"):
         logging.getLogger(name).setLevel(max(level, logging.WARNING))

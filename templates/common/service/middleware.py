@@ -5,11 +5,12 @@ from time import perf_counter
 
 import structlog
 from asgi_correlation_id import CorrelationIdMiddleware
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from . import metrics
@@ -108,11 +109,40 @@ class Unexpected:
 
         try:
             await self.app(scope, receive, note_start)
+        except ClientDisconnect:
+            pass  # in the middle of its body: nobody is left to be answered
         except Exception as error:
             answer = unexpected(error)
             if started:
                 raise  # the server cuts the connection: the only way to tell the caller now
             await answer(scope, receive, send)
+
+
+class WholeBody:
+    """Reads the body before the handler runs, which may have no use for it.
+
+    So one over the limit, whose reading fails, is refused before anything is done.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope) if scope["type"] == "http" else {}
+        if "transfer-encoding" not in headers and headers.get("content-length", "0") == "0":
+            await self.app(scope, receive, send)
+            return
+        body: bytes | None = await Request(scope, receive).body()
+
+        async def replay() -> Message:
+            nonlocal body
+            if body is None:
+                return await receive()
+            message = {"type": "http.request", "body": body, "more_body": False}
+            body = None
+            return message
+
+        await self.app(scope, replay, send)
 
 
 class TrustedHost(TrustedHostMiddleware):
@@ -151,4 +181,5 @@ def middleware(settings: Settings) -> list[Middleware]:
         *([hosts] if "*" not in settings.allowed_hosts else []),
         Middleware(Unexpected),
         Middleware(RequestBodyLimitMiddleware, max_body_size=settings.max_body_bytes),
+        Middleware(WholeBody),
     ]

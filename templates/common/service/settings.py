@@ -42,6 +42,8 @@ def http_url(url: str) -> str:
     parts = split_url(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("must start with http:// or https:// and name a host")
+    if parts.query or parts.fragment or not url.isprintable() or " " in url:
+        raise ValueError("must end with its path, and hold no space or control character")
     return url.rstrip("/")
 
 
@@ -55,6 +57,8 @@ def origin(value: str) -> str:
 def host(value: str) -> str:
     if "*" in value.removeprefix("*.") and value != "*":
         raise ValueError("a * may only stand alone or in front, as in *.example.com")
+    if ":" in value or "/" in value:
+        raise ValueError("a host is a name alone, without scheme and port")
     return value
 
 
@@ -80,7 +84,7 @@ def usable_cpus() -> int:
     return os.cpu_count() or 1
 
 
-Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0.001, le=86_400, allow_inf_nan=False)]
 Lower = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
 
 

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from tests.databases import Sql
 from tests.serving import Settings, problem, serve
 from tests.wire import Wire
 
@@ -37,6 +38,18 @@ async def test_a_connection_that_was_cut_is_replaced(settings: Settings, wire: W
         problem(await client.get("/health/ready"), 503)
         await wire.start()
         assert (await client.get("/health/ready")).status_code == 200
+
+
+async def test_a_connection_that_the_server_ended_meanwhile_is_not_used(
+    client: AsyncClient, sql: Sql
+) -> None:
+    assert (await client.get("/health/ready")).status_code == 200
+    await sql.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    await asyncio.sleep(0.1)  # for the news to arrive
+    assert (await client.get("/health/ready")).status_code == 200
 
 
 @pytest.mark.parametrize(("mode", "status"), [("prefer", 200), ("require", 503)])
@@ -82,9 +95,10 @@ async def test_who_gets_no_connection_in_time_is_told_so_and_it_shows_in_the_met
         raise AssertionError("unreachable: the test cancels it")
 
     routes = [Route("/hold", hold)]
-    async with serve(settings, routes=routes, database_pool_timeout=0.2) as client:
+    async with serve(settings, routes=routes, database_pool_timeout=0.5) as client:
         holder = asyncio.create_task(client.get("/hold"))
-        await held.wait()
+        async with asyncio.timeout(3):
+            await held.wait()
         waiter = asyncio.create_task(client.get("/health/ready"))
         await asyncio.sleep(0.1)
         assert await pool(client) == (size + 1, 1, 1)

@@ -6,6 +6,8 @@ from urllib.parse import urljoin
 from httpx2 import AsyncClient
 from openapi_spec_validator import validate
 
+from tests.serving import problem
+
 
 async def test_the_schema_is_valid_and_says_how_errors_look(client: AsyncClient) -> None:
     schema = (await client.get("/openapi.json")).json()
@@ -32,3 +34,4 @@ async def test_the_page_refers_to_no_other_host_and_all_it_refers_to_is_served(
         answer = await client.get(urljoin("http://testserver/docs", path))
         assert answer.status_code == 200
         assert answer.content
+    problem(await client.get("/docs/other.js"), 404)

@@ -1,6 +1,7 @@
 """The client of the API that notes are synchronized with."""
 
 import asyncio
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import TracebackType
 from typing import Self
 
@@ -27,6 +28,8 @@ class Upstream:
         self._client = httpx2.AsyncClient(
             base_url=settings.upstream_url,
             timeout=settings.upstream_timeout,
+            # One caller's cookies are not the next one's.
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             limits=httpx2.Limits(
                 max_connections=connections, max_keepalive_connections=connections
             ),

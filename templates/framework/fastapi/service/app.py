@@ -7,9 +7,16 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 
 from . import health
-from .docs import files, page
+from .docs import file, page
 from .domains import domains
-from .errors import InvalidRequest, fault, faults, handlers, on_service_error
+from .errors import (
+    InvalidRequest,
+    fault,
+    faults,
+    handlers,
+    on_http_exception,
+    on_service_error,
+)
 from .lifespan import lifespan
 from .metrics import metrics
 from .middleware import middleware
@@ -23,7 +30,9 @@ async def on_invalid(request: Request, error: Exception) -> Response:
 
 
 async def on_unreadable(request: Request, error: Exception) -> Response:
-    """FastAPI's own 400: the body is not even text, or nested too deeply."""
+    """Answer 422, as to other faults, to FastAPI's own 400: a body not in UTF-8, or too deep."""
+    if getattr(error, "detail", None) != "There was an error parsing the body":
+        return await on_http_exception(request, error)
     detail = "This is not valid JSON."
     return await on_service_error(request, InvalidRequest([fault("body", [], detail)]))
 
@@ -43,7 +52,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.router.routes.extend(copy(route) for route in router.routes)
     app.get("/metrics", include_in_schema=False)(metrics)
     app.get("/docs", include_in_schema=False)(page)
-    app.router.routes.append(files)
+    app.get("/docs/{name}", include_in_schema=False)(file)
     describe(app)
     for route in app.routes:
         if isinstance(route, APIRoute) and route.methods and "GET" in route.methods:

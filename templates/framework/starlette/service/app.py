@@ -6,7 +6,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from . import health
-from .docs import files, page
+from .docs import file, page
 from .domains import domains
 from .errors import handlers
 from .lifespan import lifespan
@@ -32,7 +32,12 @@ def create_app(settings: Settings) -> Starlette:
         return JSONResponse(schema)
 
     app = Starlette(
-        routes=[*routes, Route("/openapi.json", openapi_json), Route("/docs", page), files],
+        routes=[
+            *routes,
+            Route("/openapi.json", openapi_json),
+            Route("/docs", page),
+            Route("/docs/{name}", file),
+        ],
         lifespan=lifespan(settings),
         middleware=middleware(settings),
         exception_handlers=handlers,

@@ -30,7 +30,7 @@ def describe(
     answer: type[BaseModel] | None = None,
     headers: Sequence[str] = (),
     problems: Sequence[int] = (),
-    tag: str = "notes",
+    tag: str,
 ) -> Callable[[Handler], Handler]:
     """Say what a handler takes and answers; its docstring says what it does.
 

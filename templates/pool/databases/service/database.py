@@ -14,7 +14,7 @@ from databases.core import Connection as DatabasesConnection
 from sqlalchemy import select
 
 from . import metrics
-from .errors import PoolExhausted
+from .errors import PoolExhausted, Unavailable
 from .postgres import connect_options, failure
 from .settings import DatabaseSettings
 
@@ -59,7 +59,7 @@ class Database:
             async with asyncio.timeout(self._statement_timeout):
                 await self._database.disconnect()
         except TimeoutError:
-            log.warning("connections were still in use when the pool was closed")
+            log.warning("the pool could not be closed in time")
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
@@ -99,7 +99,9 @@ class Database:
             await connection.fetch_one(select(1))
 
     async def _acquire(self) -> Connection:
-        connection = self._database.connection()
+        # Not `self._database.connection()`, which hands the same one out again within a task, also
+        # after its release failed.
+        connection = DatabasesConnection(self._database, self._database._backend)
         with metrics.pool_waiting.track_inprogress():
             try:
                 # databases itself would wait for ever.
@@ -108,7 +110,7 @@ class Database:
             except TimeoutError as error:
                 raise PoolExhausted from error
             except Exception as error:
-                raise failure(error, connected=False) or error from error
+                raise failure(error, connected=False) or Unavailable() from error
         metrics.pool_in_use.inc()
         return connection
 

@@ -1,17 +1,21 @@
 """Notes: HTTP in, HTTP out."""
 
+from functools import partial
+
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from .. import openapi
 from ..database import Database
 from ..etags import etag, versions
-from ..openapi import describe
 from ..requests import answer, read
 from ..retry import retried
 from . import queries, schemas
 from .synchronize import synchronize
+
+describe = partial(openapi.describe, tag="notes")
 
 
 class NotePath(BaseModel):

@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql.asyncpg import dialect
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from . import metrics
-from .errors import PoolExhausted
+from .errors import PoolExhausted, Unavailable
 from .postgres import connect_options, failure
 from .settings import DatabaseSettings
 
@@ -90,7 +90,7 @@ class Database:
             async with asyncio.timeout(self._statement_timeout):
                 await self._pool.close()
         except TimeoutError:
-            log.warning("connections were still in use when the pool was closed")
+            log.warning("the pool could not be closed in time")
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
@@ -134,7 +134,7 @@ class Database:
             except TimeoutError as error:
                 raise PoolExhausted from error
             except Exception as error:
-                raise failure(error, connected=False) or error from error
+                raise failure(error, connected=False) or Unavailable() from error
         metrics.pool_in_use.inc()
         return connection
 

@@ -59,7 +59,7 @@ class Database:
             async with asyncio.timeout(self._statement_timeout):
                 await self._engine.dispose()
         except TimeoutError:
-            log.warning("connections were still in use when the pool was closed")
+            log.warning("the pool could not be closed in time")
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
@@ -101,6 +101,8 @@ class Database:
                     await session.connection()
             except TimeoutError as error:
                 raise PoolExhausted from error
+            except Exception as error:
+                raise translated(error) or Unavailable() from error
         with metrics.pool_in_use.track_inprogress():
             yield
 
