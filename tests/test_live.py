@@ -37,6 +37,7 @@ LAYERS = [
 USERS = 200
 POOL = 30  # connections of a worker to PgBouncer: with two workers more than 50 of its clients
 SERVERS = 5  # connections of PgBouncer to PostgreSQL, so that clients change places all the time
+PATIENCE = 30  # seconds to wait for a connection, instead of 5: the machine may be busy
 PYTHON = sys.executable
 TLS = ssl.create_default_context()  # never used, but costly to make once a client
 
@@ -141,6 +142,7 @@ class Deployment:
             "listen_port = 6432": f"listen_port = {port}",
             "/etc/pgbouncer/userlist.txt": str(users),
             "default_pool_size = 20": f"default_pool_size = {SERVERS}",
+            "query_wait_timeout = 5": f"query_wait_timeout = {PATIENCE}",
         }
         configuration = self.folder / "pgbouncer.ini"
         text = (self.project / "deploy/pgbouncer.ini").read_text()
@@ -261,8 +263,13 @@ def postgres_url(workplace: Path) -> Iterator[str]:
     from scripts.postgres import postgres
 
     with postgres() as url:
-        role = "CREATE ROLE notes LOGIN PASSWORD 'secret'"
-        asyncio.run(execute(url, role))
+        asyncio.run(
+            execute(
+                url,
+                "CREATE ROLE notes LOGIN PASSWORD 'secret'",
+                "ALTER ROLE notes SET statement_timeout = '5s'",  # as docs/deployment.md has it
+            )
+        )
         yield url
 
 
@@ -273,6 +280,17 @@ async def execute(url: str, *statements: str) -> None:
             await connection.execute(statement)
     finally:
         await connection.close()
+
+
+def migrate(deployment: Deployment, **changes: str) -> None:
+    subprocess.run(
+        [PYTHON, "-m", "alembic", "upgrade", "head"],
+        cwd=deployment.project,
+        env=deployment.gunicorn_environment(**changes),
+        check=True,
+        capture_output=True,
+        text=True,
+    )
 
 
 @contextmanager
@@ -287,13 +305,7 @@ def deployed(workplace: Path, postgres_url: str, **choices: str) -> Iterator[Dep
         deployment = Deployment(project, folder, url, stack)
         deployment.start_upstream()
         deployment.environment["DATABASE_URL"] = url
-        subprocess.run(
-            [PYTHON, "-m", "alembic", "upgrade", "head"],
-            cwd=project,
-            env=deployment.gunicorn_environment(),
-            check=True,
-            capture_output=True,
-        )
+        migrate(deployment)
         deployment.start_pgbouncer()
         deployment.start_nginx()
         yield deployment
@@ -305,6 +317,7 @@ def deployment(
 ) -> Iterator[Deployment]:
     with deployed(workplace, postgres_url, **request.param) as deployment:
         deployment.environment["DATABASE_POOL_SIZE"] = str(POOL)
+        deployment.environment["DATABASE_POOL_TIMEOUT"] = str(PATIENCE)
         deployment.master = deployment.start_gunicorn()
         yield deployment
 
@@ -400,15 +413,22 @@ def test_if_match_works_through_gzip(deployment: Deployment) -> None:
     assert deployment.ask("PATCH", path, json={"title": "z"}, headers=condition).status_code == 412
 
 
-def test_where_a_request_comes_from_arrives_and_cannot_be_made_up(deployment: Deployment) -> None:
+@pytest.mark.parametrize("client", ["127.0.0.1", "127.3.0.1"])
+def test_where_a_request_comes_from_arrives_and_cannot_be_made_up(
+    deployment: Deployment, client: str
+) -> None:
     lies = {"X-Forwarded-For": "6.6.6.6", "X-Forwarded-Proto": "https", "Forwarded": "for=6.6.6.6"}
-    answer = deployment.ask("GET", "/health/live", "127.3.0.1", headers=lies)
-    assert answer.headers["x-seen-client"] == "127.3.0.1"
+    answer = deployment.ask("GET", "/health/live", client, headers=lies)
+    assert answer.headers["x-seen-client"] == client
     assert answer.headers["x-seen-scheme"] == "http"
-    # Who is neither on the socket nor trusted is not believed either.
-    answer = deployment.ask("GET", "/health/live", "127.3.0.1", headers=lies, port=deployment.port)
-    assert answer.headers["x-seen-client"] == "127.3.0.1"
-    assert answer.headers["x-seen-scheme"] == "http"
+
+
+def test_who_comes_past_nginx_is_believed_on_loopback_only(deployment: Deployment) -> None:
+    port, said = deployment.port, {"X-Forwarded-For": "6.6.6.6", "X-Forwarded-Proto": "https"}
+    near = deployment.ask("GET", "/health/live", "127.0.0.1", headers=said, port=port)
+    assert (near.headers["x-seen-client"], near.headers["x-seen-scheme"]) == ("6.6.6.6", "https")
+    far = deployment.ask("GET", "/health/live", "127.3.0.1", headers=said, port=port)
+    assert (far.headers["x-seen-client"], far.headers["x-seen-scheme"]) == ("127.3.0.1", "http")
 
 
 def test_a_request_id_arrives_and_is_in_both_logs(deployment: Deployment) -> None:
@@ -568,11 +588,15 @@ def test_an_ending_service_finishes_what_it_has(deployment: Deployment) -> None:
     """On PostgreSQL itself, which tells what connections are left."""
     assert deployment.master is not None
     stop(deployment.master)
-    direct = {"DATABASE_URL": deployment.direct_url, "DATABASE_PGBOUNCER": "false"}
-    master = deployment.start_gunicorn(**direct, GRACEFUL_TIMEOUT="10")
+    # Those of PgBouncer are older.
+    younger = (
+        "SELECT count(*) FROM pg_stat_activity WHERE usename = 'notes' AND backend_start > '{}'"
+    )
+    connections = younger.format(deployment.query("SELECT now()::text"))
+    master = deployment.start_gunicorn(**direct(deployment) | {"GRACEFUL_TIMEOUT": "10"})
     made = deployment.ask("POST", "/notes", json={"title": "wait 2"}).headers["location"]
 
-    async def ask() -> tuple[list[Response], Response, float]:
+    async def ask() -> tuple[list[Response], Response, float, int]:
         async with AsyncExitStack() as stack:
             clients = [
                 await stack.enter_async_context(deployment.client(address(number)))
@@ -587,21 +611,22 @@ def test_an_ending_service_finishes_what_it_has(deployment: Deployment) -> None:
                 for client, note in zip(clients[1:], notes, strict=True)
             ]
             await asyncio.sleep(1)
+            used = await asyncio.to_thread(deployment.query, connections)
             ended = time.monotonic()
             master.terminate()
             await asyncio.sleep(0.5)
             refused = await clients[0].get(made)
             finished = await asyncio.gather(*under_way)
             await asyncio.to_thread(master.wait, 15)
-            return finished, refused, time.monotonic() - ended
+            return finished, refused, time.monotonic() - ended, used
 
-    finished, refused, seconds = asyncio.run(ask())
+    finished, refused, seconds, used = asyncio.run(ask())
     assert [answer.status_code for answer in finished] == [200] * 20
     problem(refused, 502)
     assert master.returncode == 0
     assert seconds < 10
-    left = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'notes_service'"
-    wait_until(lambda: deployment.query(left) == 0, 2)
+    assert used > 0
+    assert deployment.query(connections) == 0
     assert not Path(deployment.socket).exists()
     assert list((deployment.folder / "tmp").glob("metrics-*")) == []
 
@@ -674,6 +699,29 @@ def test_a_second_start_behind_pgbouncer_asks_as_well(one: Deployment) -> None:
         assert "the database has 297" in said
 
 
+def test_behind_pgbouncer_the_role_has_the_statement_timeout(one: Deployment) -> None:
+    async def ask() -> Any:
+        connection = await asyncpg.connect(one.environment["DATABASE_URL"], statement_cache_size=0)
+        try:
+            return await connection.fetchval("SHOW statement_timeout")
+        finally:
+            await connection.close()
+
+    assert asyncio.run(ask()) == "5s"
+
+
+def test_migrations_take_the_timeouts_of_the_role_off(one: Deployment) -> None:
+    timeout = "ALTER ROLE notes IN DATABASE slow SET statement_timeout = 1"  # millisecond
+    administrator = one.direct_url.replace("notes@", "postgres@")
+    asyncio.run(execute(administrator, "CREATE DATABASE slow OWNER notes", timeout))
+    slow = one.direct_url.replace(one.folder.name, "slow")
+    migrate(one, DATABASE_URL=slow)
+    # Past PgBouncer only: through it they are refused.
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        migrate(one, DATABASE_URL=one.environment["DATABASE_URL"])
+    assert "unsupported startup parameter: statement_timeout" in refused.value.stderr
+
+
 def test_without_its_database_it_warns_and_starts(one: Deployment) -> None:
     nowhere = {"DATABASE_URL": f"postgresql://notes@127.0.0.1:{free_port()}/notes"}
     master = one.start_gunicorn(**direct(one) | nowhere)
@@ -741,3 +789,67 @@ def test_a_reload_takes_new_code_in(one: Deployment) -> None:
     wait_until(lambda: not old & children(master))
     assert one.ask("POST", "/notes", json={"title": "long enough"}).status_code == 413
     stop(master)
+
+
+# ---- What is not run, but read by its tool: what differs in it, in every form ----
+
+
+@pytest.fixture(scope="module", params=CHOICES["packaging"])
+def packaged(request: pytest.FixtureRequest, workplace: Path) -> Path:
+    return render(workplace / request.param, packaging=request.param)
+
+
+def clean(*command: str | Path) -> None:
+    """Run a tool that should find nothing to say."""
+    path = f"{Path(PYTHON).parent}:{os.environ['PATH']}"
+    command = (shutil.which(command[0], path=path) or command[0], *command[1:])
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_dockerfile_is_clean(packaged: Path) -> None:
+    clean("hadolint", packaged / "deploy/Dockerfile")
+
+
+def test_the_dockerfile_installs_only_what_a_lock_says(packaged: Path) -> None:
+    """Nothing is copied with a wildcard, so a lock that is missing is an error, not an omission."""
+    text = (packaged / "deploy/Dockerfile").read_text()
+    build, _, last = text.partition("\nFROM ")[2].partition("\nFROM ")
+    lock = (
+        (ROOT / "templates/packaging" / packaged.parent.name / "dockerignore").read_text().strip()
+    )
+    assert f"COPY pyproject.toml {lock} ./" in build
+    assert f"!{lock}\n" in (packaged / ".dockerignore").read_text()
+    for word in ("install", "sync"):
+        assert f" {word} " not in last.replace("install --directory", "")
+
+
+def test_compose_is_valid_and_holds_no_secret(packaged: Path) -> None:
+    compose = packaged / "deploy/compose.yaml"
+    clean("check-jsonschema", "--builtin-schema", "vendor.compose-spec", compose)
+    # Without what comes from the environment, every password is empty.
+    text = re.sub(r"\$\{\w+:\?\}", "", compose.read_text())
+    assert text.count("postgresql://notes:@") == text.count("postgresql://") == 2
+    assert "LOGIN PASSWORD ''" in text
+    assert '"notes" ""' in text
+
+
+def test_the_units_are_valid(packaged: Path, workplace: Path) -> None:
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("there is no systemd-analyze")
+    folder = workplace / f"{packaged.parent.name}-units"
+    folder.mkdir()
+    for name in ("gunicorn", "alembic"):  # where they would be installed
+        (folder / name).symlink_to("/bin/true")
+    units = []
+    for unit in (packaged / "deploy/systemd").iterdir():
+        changed = substitute(unit.read_text(), {"/opt/notes-service/.venv/bin": str(folder)})
+        units.append(folder / unit.name)
+        units[-1].write_text(changed)
+    clean("systemd-analyze", "verify", "--man=no", *units)
+    assert len(units) == 2
+    clean("systemd-analyze", "security", "--offline=true", "--threshold=20", *units)
+
+
+def test_scripts_are_clean() -> None:
+    clean("shellcheck", ROOT / ".ci/run")

@@ -60,7 +60,9 @@ async def locked(engine: AsyncEngine) -> AsyncIterator[None]:
 
 async def migrate(dsn: str) -> None:
     async def connect() -> "asyncpg.Connection[asyncpg.Record]":
-        return await asyncpg.connect(dsn)  # no statement timeout: migrations may take long
+        # Without the timeouts that the role may have for the service: migrations may take long.
+        unlimited = {"statement_timeout": "0", "idle_in_transaction_session_timeout": "0"}
+        return await asyncpg.connect(dsn, server_settings=unlimited)
 
     engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
     async with locked(engine), engine.connect() as connection:
