@@ -120,7 +120,8 @@ class Deployment:
         return str(self.folder / "gunicorn.sock")
 
     def log(self, name: str) -> str:
-        return (self.folder / name).read_text()
+        path = self.folder / name
+        return path.read_text() if path.exists() else ""
 
     def start_upstream(self) -> None:
         port = free_port()
@@ -203,8 +204,7 @@ class Deployment:
 
     def workers_started(self) -> int:
         """Count the workers that have ever been ready."""
-        log = self.folder / "gunicorn.log"
-        return log.read_text().count("Application startup complete") if log.exists() else 0
+        return self.log("gunicorn.log").count("Application startup complete")
 
     def wait_for_workers(self, master: subprocess.Popen[bytes], number: int) -> None:
         wait_until(lambda: master.poll() is not None or self.workers_started() >= number)
