@@ -18,13 +18,21 @@ from tests.user import User, free_port, get
 Render = Callable[..., Path]
 
 FILES = [
+    ".dockerignore",
     ".env.example",
     ".github/workflows/test.yml",
     ".gitignore",
     ".pre-commit-config.yaml",
     "Makefile",
     "README.md",
+    "deploy/Dockerfile",
+    "deploy/compose.yaml",
     "deploy/gunicorn.conf.py",
+    "deploy/nginx.conf",
+    "deploy/pgbouncer.ini",
+    "deploy/systemd/notes-service-migrate.service",
+    "deploy/systemd/notes-service.service",
+    "docs/deployment.md",
     "migrations/env.py",
     "migrations/script.py.mako",
     "migrations/versions/2026_11_22_1200_notes.py",
