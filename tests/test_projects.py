@@ -98,10 +98,11 @@ TRACES = {
     ("orm",): r"(?i)\bmapped|\bORM\b|DeclarativeBase|sqlalchemy\.orm|relationship",
     ("core", "asyncpg"): r"\bStatement\b|create_pool",
     ("orm", "asyncpg"): r"AsyncSession|sessionmaker|expire_on_commit",
-    ("databases",): r"(?<!tests\.)\bdatabases\b(?!\.py)|archived",
+    ("databases",): r"(?<!tests\.)(?<!\[)\bdatabases\b(?!\.py)|archived",
     ("uv",): r"\buv\b|uv_build|uv\.lock",
     ("poetry",): r"(?i)poetry",
-    ("pip",): r"\bpip\b|pip-(tools|compile)|setuptools|requirements(-dev)?\.txt",
+    # An image gets the other package managers by pip.
+    ("pip",): r"\bpip\b(?! install --no-cache-dir)|pip-(tools|compile)|setuptools|requirements(-dev)?\.txt",
 }
 LOCKS = {
     "uv": ["uv.lock"],
