@@ -90,7 +90,9 @@ def running(
     command: list[str | Path], log: Path, **options: Any
 ) -> Iterator[subprocess.Popen[bytes]]:
     with log.open("ab") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, **options)
+        process = subprocess.Popen(
+            command, stdout=output, stderr=output, start_new_session=True, **options
+        )
     try:
         yield process
     finally:
@@ -98,7 +100,7 @@ def running(
         try:
             process.wait(timeout=40)
         except subprocess.TimeoutExpired:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 
@@ -653,14 +655,21 @@ def attempt(
     deployment: Deployment, *flags: str, **changes: str
 ) -> subprocess.CompletedProcess[str]:
     """Start gunicorn where it should not start; what it says is in stderr."""
-    return subprocess.run(
+    process = subprocess.Popen(
         deployment.gunicorn("--bind", f"127.0.0.1:{deployment.port}", *flags),
         cwd=deployment.project,
         env=deployment.gunicorn_environment(**changes),
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=30,
+        start_new_session=True,
     )
+    try:
+        said = process.communicate(timeout=30)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)  # its workers, too
+        raise
+    return subprocess.CompletedProcess(process.args, process.returncode, *said)
 
 
 def direct(deployment: Deployment) -> dict[str, str]:
@@ -781,6 +790,20 @@ def test_a_request_that_takes_too_long_to_finish_is_cut_in_order(one: Deployment
     assert time.monotonic() - started < 4
     ended = one.log("gunicorn.log").count("Application shutdown complete") - before
     assert ended == 2, "killed with its connections open"
+
+
+def test_a_reload_with_a_wrong_setting_is_the_end_in_order(one: Deployment) -> None:
+    master = one.start_gunicorn()
+    workers = children(master)
+    wrong = one.project / ".env"  # where alone a setting can change under a running process
+    wrong.write_text("DATABASE_POOL_SIZE=many\n")
+    try:
+        master.send_signal(signal.SIGHUP)
+        assert master.wait(timeout=15) == 1
+    finally:
+        wrong.unlink()
+    assert "Not reloaded: DATABASE_POOL_SIZE" in one.log("gunicorn.log")
+    assert not any(Path(f"/proc/{pid}").exists() for pid in workers), "workers without a master"
 
 
 def test_a_reload_takes_new_code_in(one: Deployment) -> None:

@@ -102,7 +102,9 @@ TRACES = {
     ("uv",): r"\buv\b|uv_build|uv\.lock",
     ("poetry",): r"(?i)poetry",
     # An image gets the other package managers by pip.
-    ("pip",): r"\bpip\b(?! install --no-cache-dir)|pip-(tools|compile)|setuptools|requirements(-dev)?\.txt",
+    (
+        "pip",
+    ): r"\bpip\b(?! install --no-cache-dir)|pip-(tools|compile)|setuptools|requirements(-dev)?\.txt",
 }
 LOCKS = {
     "uv": ["uv.lock"],

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+from gunicorn.arbiter import Arbiter
+from gunicorn.errors import HaltServer
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn_worker import UvicornWorker
 
@@ -19,6 +21,8 @@ from service.settings import InvalidSettings, Settings
 try:
     settings = Settings.load()
 except InvalidSettings as error:
+    if Arbiter.WORKERS:  # at a reload; plain SystemExit would leave these without a master
+        raise HaltServer(f"Not reloaded: {error}", 1) from None
     raise SystemExit(f"Not started: {error}") from None
 # Workers import the package themselves, so that a reload (SIGHUP) takes new code in.
 package = Settings.__module__.partition(".")[0]
