@@ -1,6 +1,6 @@
 # Every target does its own set-up; it needs git, make and Python 3.11 or later.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast check format clean
+.PHONY: help demo test test-fast test-live test-image check format clean
 PYTHON ?= python3
 # Our own tools, whatever environment is active.
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME UV_PROJECT_ENVIRONMENT
@@ -14,10 +14,16 @@ demo: .venv/demo ## Render the defaults, serve them and show a note, until Ctrl-
 	@.venv/bin/python demo.py
 
 test: .venv/test ## Test the templates and every combination
-	$(PYTEST)
+	$(PYTEST) -m "not live and not image"
 
 test-fast: .venv/test ## Test the templates and one combination
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not live and not image"
+
+test-live: .venv/live ## Test the deployment with real servers: needs nginx and pgbouncer
+	.venv/bin/pytest -m live
+
+test-image: .venv/test ## Build the images: slow, as root, needs buildah and debootstrap
+	.venv/bin/pytest -m image -s
 
 check: .venv/test ## Look for faults in format and style
 	.venv/bin/ruff format --check .
@@ -45,6 +51,10 @@ clean: ## Remove what the other targets installed
 	$(INSTALL) .venv --group test --requirement .venv/libraries.txt
 	$(PYTHON) -m venv --without-pip .venv/poetry
 	$(INSTALL) .venv/poetry --group poetry
+	@touch $@
+
+.venv/live: .venv/test
+	$(INSTALL) .venv --group live
 	@touch $@
 
 # What the projects depend on is said in the templates only.

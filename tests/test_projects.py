@@ -18,13 +18,21 @@ from tests.user import User, free_port, get
 Render = Callable[..., Path]
 
 FILES = [
+    ".dockerignore",
     ".env.example",
     ".github/workflows/test.yml",
     ".gitignore",
     ".pre-commit-config.yaml",
     "Makefile",
     "README.md",
+    "deploy/Dockerfile",
+    "deploy/compose.yaml",
     "deploy/gunicorn.conf.py",
+    "deploy/nginx.conf",
+    "deploy/pgbouncer.ini",
+    "deploy/systemd/notes-service-migrate.service",
+    "deploy/systemd/notes-service.service",
+    "docs/deployment.md",
     "migrations/env.py",
     "migrations/script.py.mako",
     "migrations/versions/2026_11_22_1200_notes.py",
@@ -90,10 +98,13 @@ TRACES = {
     ("orm",): r"(?i)\bmapped|\bORM\b|DeclarativeBase|sqlalchemy\.orm|relationship",
     ("core", "asyncpg"): r"\bStatement\b|create_pool",
     ("orm", "asyncpg"): r"AsyncSession|sessionmaker|expire_on_commit",
-    ("databases",): r"(?<!tests\.)\bdatabases\b(?!\.py)|archived",
+    ("databases",): r"(?<!tests\.)(?<!\[)\bdatabases\b(?!\.py)|archived",
     ("uv",): r"\buv\b|uv_build|uv\.lock",
     ("poetry",): r"(?i)poetry",
-    ("pip",): r"\bpip\b|pip-(tools|compile)|setuptools|requirements(-dev)?\.txt",
+    # An image gets the other package managers by pip.
+    (
+        "pip",
+    ): r"\bpip\b(?! install --no-cache-dir)|pip-(tools|compile)|setuptools|requirements(-dev)?\.txt",
 }
 # Half of the programs, in which every two values that can meet do.
 PAIRS = [

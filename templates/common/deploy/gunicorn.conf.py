@@ -1,13 +1,19 @@
 """How gunicorn serves. The environment decides, and gunicorn's own flags win over it."""
 
 import asyncio
+import atexit
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import asyncpg
+from gunicorn.arbiter import Arbiter
+from gunicorn.errors import HaltServer
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn_worker import UvicornWorker
 
 from service.settings import InvalidSettings, Settings
 
@@ -15,23 +21,88 @@ from service.settings import InvalidSettings, Settings
 try:
     settings = Settings.load()
 except InvalidSettings as error:
+    if Arbiter.WORKERS:  # at a reload; plain SystemExit would leave these without a master
+        raise HaltServer(f"Not reloaded: {error}", 1) from None
     raise SystemExit(f"Not started: {error}") from None
+# Workers import the package themselves, so that a reload (SIGHUP) takes new code in.
+package = Settings.__module__.partition(".")[0]
+for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+    del sys.modules[name]
+
+MAX_HEAD = 65_536  # bytes; nginx, where it is in front, is stricter
+LINGER = 2  # seconds
+
+
+class Protocol(HttpToolsProtocol):
+    """uvicorn's, with three things that it lacks behind a proxy."""
+
+    head = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        super().connection_made(transport)
+        # A socket's peer has no address; a name lets `Worker` trust it, and nobody else.
+        self.client = self.client or ("unix", 0)
+
+    def data_received(self, data: bytes) -> None:
+        """Refuse a request whose line and headers have no end."""
+        self.head += len(data)
+        super().data_received(data)
+        if self.head > MAX_HEAD and not self.transport.is_closing():
+            self.send_400_response("Request line and headers are too long.")
+
+    def on_headers_complete(self) -> None:
+        self.head = 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self.head = 0
+        super().on_body(body)
+
+    def shutdown(self) -> None:
+        """Let a request arrive whose connection has just been accepted: uvicorn would cut it."""
+        if self.cycle is None:
+            self.loop.call_later(LINGER, super().shutdown)
+        else:
+            super().shutdown()
+
+
+class Worker(UvicornWorker):
+    CONFIG_KWARGS = UvicornWorker.CONFIG_KWARGS | {"http": Protocol}
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        # Before gunicorn kills the worker, so that what still runs is rolled back in order.
+        self.config.timeout_graceful_shutdown = self.cfg.graceful_timeout * 0.9
+        # Who may say in X-Forwarded-* where a request comes from: loopback (or what
+        # FORWARDED_ALLOW_IPS lists) and who may open the socket.
+        trusted = self.cfg.forwarded_allow_ips
+        self.config.forwarded_allow_ips = "*" if "*" in trusted else [*trusted, "unix"]
+
 
 bind = "127.0.0.1:8000"
 workers = settings.web_concurrency
-worker_class = "uvicorn_worker.UvicornWorker"
+worker_class = Worker
 graceful_timeout = settings.graceful_timeout
+keepalive = 75  # longer than nginx's 60: the side that sends requests should be first to hang up
 control_socket_disable = True  # it would be made in the home folder
 accesslog = None  # the service writes a line a request itself
 
-# The workers count into files that whichever is asked adds up; `child_exit` and the emptied
-# folder keep those of the dead out.
-metrics = Path(os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp()))
+# The workers count into files that whichever is asked adds up. A reload finds the variable set,
+# and keeps the folder.
+if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+    folder = tempfile.mkdtemp(prefix="metrics-")
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
 
 
 async def connection_limit() -> int:
     """Ask the server how many connections it has for this user."""
-    connection = await asyncpg.connect(settings.dsn, timeout=settings.database_pool_timeout)
+    connection = await asyncpg.connect(
+        settings.dsn,
+        timeout=settings.database_pool_timeout,
+        command_timeout=settings.database_statement_timeout,
+        statement_cache_size=0,  # PgBouncer would keep our statement's name for others to meet
+    )
     try:
         limit: int = await connection.fetchval(
             """
@@ -47,6 +118,7 @@ async def connection_limit() -> int:
 
 def on_starting(server: Any) -> None:
     """Refuse to start where the workers' pools would ask for more than the server has."""
+    metrics = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
     metrics.mkdir(parents=True, exist_ok=True)
     for file in metrics.glob("*.db"):
         file.unlink()
@@ -68,12 +140,12 @@ def on_starting(server: Any) -> None:
         )
 
 
+def post_fork(server: Any, worker: Any) -> None:
+    atexit.unregister(shutil.rmtree)  # the folder is the master's to remove
+
+
 def child_exit(server: Any, worker: Any) -> None:
     """Take the worker's gauges out of the sums."""
     from prometheus_client import multiprocess  # reads PROMETHEUS_MULTIPROC_DIR when imported
 
     multiprocess.mark_process_dead(worker.pid)
-
-
-def on_exit(server: Any) -> None:
-    shutil.rmtree(metrics, ignore_errors=True)
