@@ -15,6 +15,8 @@ from pytest_cookies.plugin import Cookies
 from tests.choices import CHOICES, ROOT
 from tests.test_projects import TEXT, lint
 
+pytestmark = pytest.mark.slow
+
 TEXTS = [
     TEXT,
     '"',
