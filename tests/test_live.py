@@ -634,6 +634,15 @@ def test_an_ending_service_finishes_what_it_has(deployment: Deployment) -> None:
     assert used > 0
     assert deployment.query(connections) == 0
     assert not Path(deployment.socket).exists()
+    for method, tries in (("GET", 2), ("POST", 1), ("PATCH", 1), ("DELETE", 1)):
+        headers = {"X-Request-ID": f"tries-{method}"}
+        problem(deployment.ask(method, "/notes/1", headers=headers), 502)
+        (line,) = [
+            line
+            for line in deployment.log("access.log").splitlines()
+            if headers["X-Request-ID"] in line
+        ]
+        assert json.loads(line)["service_seconds"].count(",") + 1 == tries, line
     assert list((deployment.folder / "tmp").glob("metrics-*")) == []
 
 
