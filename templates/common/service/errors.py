@@ -90,9 +90,7 @@ def faults(errors: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
     for error in errors:
         where, *location = error["loc"]
         detail = error["msg"].removeprefix("Value error, ")
-        if error["type"] == "json_invalid":
-            location, detail = [], "This is not valid JSON."
-        elif where == "body" and not location and error["type"] != "value_error":
+        if where == "body" and not location and error["type"] != "value_error":
             detail = "This must be a JSON object, sent as application/json."
         found.append(fault(where, location, detail))
     return found

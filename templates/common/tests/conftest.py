@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 import asyncpg
 import pytest
 import structlog
+from dotenv import dotenv_values
 from httpx2 import AsyncClient
 from prometheus_client import REGISTRY
 
@@ -19,7 +20,7 @@ from tests.wire import Wire
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
     """The URL of a server: what DATABASE_URL names, of which no database is touched, or ours."""
-    if url := os.environ.get("DATABASE_URL"):
+    if url := os.environ.get("DATABASE_URL") or dotenv_values(".env").get("DATABASE_URL"):
         yield url
     else:
         with postgres() as url:

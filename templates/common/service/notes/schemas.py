@@ -16,7 +16,7 @@ from pydantic import (
 )
 from pydantic.json_schema import SkipJsonSchema
 
-MAX_ID = 2**63 - 1  # PostgreSQL's bigint
+BIGINT_END = 2**63  # the first that PostgreSQL's bigint cannot hold; exact as a float, too
 MAX_VERSION = 2**31 - 1  # and its integer
 
 
@@ -56,7 +56,7 @@ Title = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(witho
 Body = Annotated[str, Field(max_length=100_000), AfterValidator(without_nul), NO_NUL]
 OPTIONAL = Field(json_schema_extra=not_nullable)
 Whole = BeforeValidator(digits)
-NoteId = Annotated[int, Field(ge=1, le=MAX_ID), Whole]
+NoteId = Annotated[int, Field(ge=1, lt=BIGINT_END), Whole]
 Limit = Annotated[int, Field(ge=1, le=100), Whole]
 
 
@@ -115,7 +115,7 @@ class NoteQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     limit: Limit = 50
-    after: Annotated[int, Field(ge=0, le=MAX_ID), Whole] = 0
+    after: Annotated[int, Field(ge=0, lt=BIGINT_END), Whole] = 0
     synchronized: Annotated[bool | SkipJsonSchema[None], BeforeValidator(true_or_false)] = None
 
 

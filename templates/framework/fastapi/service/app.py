@@ -23,9 +23,13 @@ from .middleware import middleware
 from .openapi import describe
 from .settings import Settings
 
+NOT_JSON = InvalidRequest([fault("body", [], "This is not valid JSON.")])
+
 
 async def on_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
+    if error.errors()[0]["type"] == "json_invalid":
+        return await on_service_error(request, NOT_JSON)
     return await on_service_error(request, InvalidRequest(faults(error.errors())))
 
 
@@ -33,8 +37,7 @@ async def on_unreadable(request: Request, error: Exception) -> Response:
     """Answer 422, as to other faults, to FastAPI's own 400: a body not in UTF-8, or too deep."""
     if getattr(error, "detail", None) != "There was an error parsing the body":
         return await on_http_exception(request, error)
-    detail = "This is not valid JSON."
-    return await on_service_error(request, InvalidRequest([fault("body", [], detail)]))
+    return await on_service_error(request, NOT_JSON)
 
 
 def create_app(settings: Settings) -> FastAPI:
