@@ -5,7 +5,7 @@ PYTHON ?= python3
 # Our own tools, whatever environment is active.
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME UV_PROJECT_ENVIRONMENT
 INSTALL := .venv/bin/uv pip install --quiet --python
-PYTEST := .venv/bin/pytest --numprocesses 2 --dist worksteal
+PYTEST := .venv/bin/pytest --numprocesses 3 --dist worksteal
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
