@@ -243,7 +243,7 @@ def test_what_the_readme_says_is_so(
     project: Combination, render: Render, environment: dict[str, str], database_url: str
 ) -> None:
     user = User(render(**answers_for(project)), environment)
-    run, ask, work, remove, serve = user.reads()
+    run, ask, work, _, serve = user.reads()
     versions = user.project / "migrations" / "versions"
     rendered = set(versions.iterdir())
     port = str(free_port())
@@ -276,11 +276,15 @@ def test_what_the_readme_says_is_so(
     assert info["description"] == " ".join(asked["description"].split())
     user.types(".venv/bin/alembic check && .venv/bin/alembic downgrade base", **given)
 
-    # It is the same code with each package manager, and what it imports is seen in pairs.
-    program = {choice: project[choice] for choice in CODE}
-    if project["packaging"] == PROJECTS[0]["packaging"] and program in PAIRS:
-        migration.unlink()  # the README says to remove the example before the first of one's own
-        user.types(f"{remove}make test && make check")
+
+@pytest.mark.slow
+@pytest.mark.parametrize("program", PAIRS, ids=name)  # it is the same code with each packaging
+def test_the_example_is_removed_as_the_readme_says(
+    program: Combination, render: Render, environment: dict[str, str]
+) -> None:
+    user = User(render(**program), environment)
+    _, _, _, remove, _ = user.reads()
+    user.types(f"{remove}make test && make check")
 
 
 @pytest.mark.slow
