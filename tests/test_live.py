@@ -642,7 +642,9 @@ def test_an_ending_service_finishes_what_it_has(deployment: Deployment) -> None:
             for line in deployment.log("access.log").splitlines()
             if headers["X-Request-ID"] in line
         ]
-        assert json.loads(line)["service_seconds"].count(",") + 1 == tries, line
+        logged = json.loads(line)
+        assert (logged["method"], logged["path"]) == (method, "/notes/1")
+        assert logged["service_seconds"].count(",") + 1 == tries, line
     assert list((deployment.folder / "tmp").glob("metrics-*")) == []
 
 

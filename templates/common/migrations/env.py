@@ -21,6 +21,7 @@ from service.settings import DatabaseSettings, InvalidSettings
 # Any number will do, if all who migrate this database share it and nobody else takes it.
 LOCK = 5_432_001
 LOCK_TIMEOUT = 600  # seconds: another replica may be building an index
+TIMEOUTS = ("statement_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout")
 
 logging.basicConfig(format="%(message)s")
 logging.getLogger("alembic.runtime.migration").setLevel(logging.INFO)
@@ -60,12 +61,10 @@ async def locked(engine: AsyncEngine) -> AsyncIterator[None]:
 
 async def migrate(dsn: str) -> None:
     async def connect() -> "asyncpg.Connection[asyncpg.Record]":
-        connection = await asyncpg.connect(dsn)
-        # Migrations may take long, whatever the role's own settings are for requests.
-        await connection.execute("SET statement_timeout = 0")
-        await connection.execute("SET idle_in_transaction_session_timeout = 0")
-        await connection.execute("SET idle_session_timeout = 0")
-        return connection
+        # Migrations may take long, whatever the role's own settings are for requests. At startup,
+        # which PgBouncer refuses: through it they would reach other clients, and the lock nobody.
+        unlimited = dict.fromkeys(TIMEOUTS, "0")
+        return await asyncpg.connect(dsn, server_settings=unlimited)
 
     engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
     async with locked(engine), engine.connect() as connection:
