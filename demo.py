@@ -44,7 +44,15 @@ def served(project: Path, url: str) -> Iterator[None]:
     environment = {
         name: value
         for name, value in os.environ.items()
-        if name not in ("DATABASE_URL", "UPSTREAM_URL", "VIRTUAL_ENV", "PYTHONPATH", "MAKEFLAGS")
+        if name
+        not in (
+            "DATABASE_URL",
+            "UPSTREAM_URL",
+            "VIRTUAL_ENV",
+            "PYTHONPATH",
+            "MAKEFLAGS",
+            "MAKELEVEL",
+        )
     }
     environment |= {"PATH": tools, "UV_PYTHON": sys.executable}
     server = subprocess.Popen(

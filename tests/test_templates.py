@@ -171,6 +171,7 @@ def test_every_data_layer_lends_connections_the_same_way(chosen: Combination) ->
     }
 
 
+@pytest.mark.slow  # `make test-fast` runs the same tests, rendered
 def test_the_unrendered_tests_pass(tmp_path: Path) -> None:
     (tmp_path / "pytest.ini").write_text(PYTEST)
     common = TEMPLATES / "common"
