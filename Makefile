@@ -17,7 +17,7 @@ test: .venv/test ## Test the templates and every combination
 	$(PYTEST) -m "not live and not image"
 
 test-fast: .venv/test ## Test the templates and one combination
-	$(PYTEST) -m "not slow and not live and not image"
+	$(PYTEST) --numprocesses 2 -m "not slow and not live and not image"
 
 test-live: .venv/live ## Test the deployment with real servers: needs nginx and pgbouncer
 	.venv/bin/pytest -m live
