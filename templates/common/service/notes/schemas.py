@@ -16,8 +16,9 @@ from pydantic import (
 )
 from pydantic.json_schema import SkipJsonSchema
 
+from ..etags import MAX_VERSION
+
 BIGINT_END = 2**63  # the first that PostgreSQL's bigint cannot hold; exact as a float, too
-MAX_VERSION = 2**31 - 1  # and its integer
 
 
 def without_nul(text: str) -> str:
