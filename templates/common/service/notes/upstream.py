@@ -7,9 +7,9 @@ from typing import Self
 
 import httpx2
 import structlog
-from asgi_correlation_id import correlation_id
 from pydantic import ValidationError
 
+from ..logs import request_id
 from ..settings import Settings
 from .errors import UpstreamFailed, UpstreamTimedOut
 from .schemas import Content, Note
@@ -71,7 +71,7 @@ class Upstream:
             headers={
                 "Content-Type": "application/json",
                 "Accept-Encoding": "identity",  # what is counted is what is parsed
-                "X-Request-ID": correlation_id.get() or "",
+                "X-Request-ID": request_id.get() or "",
             },
         )
         body = bytearray()

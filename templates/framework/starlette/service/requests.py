@@ -18,8 +18,11 @@ async def read(request: Request, model: type[Model]) -> Model:
 
     Raises InvalidRequest with all that is wrong at once.
     """
-    parts: dict[str, object] = {"path": request.path_params, "query": dict(request.query_params)}
-    if "body" in model.model_fields and (body := await request.body()):
+    fields = model.__pydantic_fields__
+    parts: dict[str, object] = {"path": request.path_params}
+    if "query" in fields:
+        parts["query"] = dict(request.query_params)
+    if "body" in fields and (body := await request.body()):
         parts["body"] = decoded(body) if is_json(request) else body
     try:
         return model.model_validate(parts)

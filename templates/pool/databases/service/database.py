@@ -15,7 +15,7 @@ from sqlalchemy import select
 
 from . import metrics
 from .errors import PoolExhausted, Unavailable
-from .postgres import connect_options, failure
+from .postgres import connect_options, failure, keep
 from .settings import DatabaseSettings
 
 log = structlog.get_logger()
@@ -40,6 +40,7 @@ class Database:
             init_size=0,  # the service starts without its database
             max_size=settings.database_pool_size,
             max_inactive_connection_lifetime=settings.database_pool_recycle,
+            reset=keep,
             **connect_options(settings),
         )
 
@@ -102,15 +103,17 @@ class Database:
         # Not `self._database.connection()`, which hands the same one out again within a task, also
         # after its release failed.
         connection = DatabasesConnection(self._database, self._database._backend)
-        with metrics.pool_waiting.track_inprogress():
-            try:
-                # databases itself would wait for ever.
-                async with asyncio.timeout(self._acquire_timeout):
-                    await connection.__aenter__()
-            except TimeoutError as error:
-                raise PoolExhausted from error
-            except Exception as error:
-                raise failure(error, connected=False) or Unavailable() from error
+        metrics.pool_waiting.inc()
+        try:
+            # databases itself would wait for ever.
+            async with asyncio.timeout(self._acquire_timeout):
+                await connection.__aenter__()
+        except TimeoutError as error:
+            raise PoolExhausted from error
+        except Exception as error:
+            raise failure(error, connected=False) or Unavailable() from error
+        finally:
+            metrics.pool_waiting.dec()
         metrics.pool_in_use.inc()
         return connection
 

@@ -16,7 +16,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from . import metrics
 from .errors import PoolExhausted, Unavailable
-from .postgres import connect_options, failure
+from .postgres import connect_options, failure, keep
 from .settings import DatabaseSettings
 
 log = structlog.get_logger()
@@ -71,6 +71,7 @@ class Database:
             max_size=settings.database_pool_size,
             max_inactive_connection_lifetime=settings.database_pool_recycle,
             init=add_codecs,
+            reset=keep,
             **connect_options(settings),
         )
 
@@ -128,13 +129,15 @@ class Database:
             await connection.execute("SELECT 1")
 
     async def _acquire(self) -> Connection:
-        with metrics.pool_waiting.track_inprogress():
-            try:
-                connection = await self._pool.acquire(timeout=self._acquire_timeout)
-            except TimeoutError as error:
-                raise PoolExhausted from error
-            except Exception as error:
-                raise failure(error, connected=False) or Unavailable() from error
+        metrics.pool_waiting.inc()
+        try:
+            connection = await self._pool.acquire(timeout=self._acquire_timeout)
+        except TimeoutError as error:
+            raise PoolExhausted from error
+        except Exception as error:
+            raise failure(error, connected=False) or Unavailable() from error
+        finally:
+            metrics.pool_waiting.dec()
         metrics.pool_in_use.inc()
         return connection
 

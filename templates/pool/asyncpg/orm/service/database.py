@@ -94,15 +94,17 @@ class Database:
 
     @asynccontextmanager
     async def _connected(self, session: AsyncSession) -> AsyncIterator[None]:
-        with metrics.pool_waiting.track_inprogress():
-            try:
-                # Of its own, because the pool's timeout does not count the time to connect.
-                async with asyncio.timeout(self._acquire_timeout):
-                    await session.connection()
-            except TimeoutError as error:
-                raise PoolExhausted from error
-            except Exception as error:
-                raise translated(error) or Unavailable() from error
+        metrics.pool_waiting.inc()
+        try:
+            # Of its own, because the pool's timeout does not count the time to connect.
+            async with asyncio.timeout(self._acquire_timeout):
+                await session.connection()
+        except TimeoutError as error:
+            raise PoolExhausted from error
+        except Exception as error:
+            raise translated(error) or Unavailable() from error
+        finally:
+            metrics.pool_waiting.dec()
         with metrics.pool_in_use.track_inprogress():
             yield
 
