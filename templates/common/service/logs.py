@@ -79,5 +79,5 @@ def configure(settings: Settings) -> None:
     # The pool replaces what it lost; that a request failed is said by ours, without a traceback.
     logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
     # Each of these tells of every request or statement at `info`.
-    for name in ("httpx2", "httpcore2", "alembic", "sqlalchemy.engine"):
+    for name in ("alembic", "sqlalchemy.engine"):
         logging.getLogger(name).setLevel(max(level, logging.WARNING))

@@ -29,6 +29,7 @@ def load(
             monkeypatch.setenv(name, value)
         app = runpy.run_module(Settings.__module__.replace("settings", "main"))["app"]
         structlog.configure(cache_logger_on_first_use=False)  # or there would be no undoing
+        logging.getLogger("httpx2").setLevel(logging.WARNING)  # this client's, not the service's
         return TestClient(app)
 
     yield load
@@ -55,7 +56,7 @@ def test_libraries_log_alike_and_the_servers_own_access_log_is_off(
     load: Load, capsys: pytest.CaptureFixture[str]
 ) -> None:
     load()
-    for name in ("uvicorn.error", "uvicorn.access", "httpx2"):
+    for name in ("uvicorn.error", "uvicorn.access", "alembic"):
         logging.getLogger(name).info("said by %s", name)
     [line] = capsys.readouterr().out.splitlines()
     assert json.loads(line)["message"] == "said by uvicorn.error"

@@ -1,12 +1,10 @@
 """The client of the API that notes are synchronized with."""
 
-import asyncio
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import TracebackType
 from typing import Self
 
-import httpx2
 import structlog
+from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
 from pydantic import ValidationError
 
 from ..logs import request_id
@@ -23,20 +21,17 @@ class Upstream:
     """One pool of connections to the upstream, to be used as an async context manager."""
 
     def __init__(self, settings: Settings) -> None:
-        self._timeout = settings.upstream_timeout
-        connections = settings.upstream_max_connections
-        self._client = httpx2.AsyncClient(
-            base_url=settings.upstream_url,
-            timeout=settings.upstream_timeout,
-            # One caller's cookies are not the next one's.
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-            limits=httpx2.Limits(
-                max_connections=connections, max_keepalive_connections=connections
-            ),
-        )
+        self._url = settings.upstream_url.rstrip("/")
+        self._timeout = ClientTimeout(settings.upstream_timeout)  # for the call as a whole
+        self._connections = settings.upstream_max_connections
 
     async def __aenter__(self) -> Self:
-        await self._client.__aenter__()
+        self._session = ClientSession(
+            connector=TCPConnector(limit=self._connections),
+            cookie_jar=DummyCookieJar(),  # one caller's cookies are not the next one's
+            timeout=self._timeout,
+            auto_decompress=False,  # what is counted is what is parsed
+        )
         return self
 
     async def __aexit__(
@@ -45,7 +40,7 @@ class Upstream:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._client.__aexit__(kind, error, trace)
+        await self._session.close()
 
     async def synchronize(self, note: Note) -> Content:
         """Send a note and return what the upstream makes of it.
@@ -54,32 +49,30 @@ class Upstream:
         seconds, and UpstreamFailed when it is an error, too long or not as agreed.
         """
         try:
-            # One bound for all of it: httpx2's own timeouts start anew with every byte.
-            async with asyncio.timeout(self._timeout):
-                return Content.model_validate_json(await self._post(note))
-        except (TimeoutError, httpx2.TimeoutException) as error:
+            return Content.model_validate_json(await self._post(note))
+        except TimeoutError as error:
             raise UpstreamTimedOut from error
-        except (httpx2.HTTPError, ValidationError) as error:
+        except (ClientError, ValidationError) as error:
             log.warning("upstream failed", cause=type(error).__name__)
             raise UpstreamFailed from error
 
     async def _post(self, note: Note) -> bytes:
-        request = self._client.stream(
-            "POST",
-            f"/notes/{note.id}",
-            content=note.model_dump_json(),
+        request = self._session.post(
+            f"{self._url}/notes/{note.id}",
+            data=note.model_dump_json(),
             headers={
                 "Content-Type": "application/json",
-                "Accept-Encoding": "identity",  # what is counted is what is parsed
+                "Accept-Encoding": "identity",
                 "X-Request-ID": request_id.get() or "",
             },
+            allow_redirects=False,
         )
         body = bytearray()
         async with request as response:
-            if not response.is_success:
-                log.warning("upstream failed", status=response.status_code)
+            if not 200 <= response.status < 300:
+                log.warning("upstream failed", status=response.status)
                 raise UpstreamFailed
-            async for part in response.aiter_raw():
+            async for part in response.content.iter_any():
                 body += part
                 if len(body) > MAX_BYTES:
                     log.warning("upstream failed", cause="answer too long")
