@@ -31,10 +31,10 @@ async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
     async def telling(message: dict[str, Any]) -> None:
         if message["type"] == "http.response.start":
             address = (scope["client"] or ["none"])[0]
-            names = sorted({name for name, _ in scope["headers"] if b"forwarded" in name})
+            headers = [b"=".join(pair) for pair in scope["headers"] if b"forwarded" in pair[0]]
             seen = {
                 "client": address,
-                "forwarded": b" ".join(names).decode(),
+                "forwarded": b" ".join(sorted(headers)).decode(),
                 "scheme": scope["scheme"],
                 "worker": str(os.getpid()),
             }

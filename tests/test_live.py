@@ -438,7 +438,7 @@ def test_where_a_request_comes_from_arrives_and_cannot_be_made_up(
     }
     seen = deployment.ask("GET", "/health/live", client, headers=lies).headers
     assert (seen["x-seen-client"], seen["x-seen-scheme"]) == (client, "http")
-    assert seen["x-seen-forwarded"] == "x-forwarded-for x-forwarded-proto"
+    assert seen["x-seen-forwarded"] == f"x-forwarded-for={client} x-forwarded-proto=http"
 
 
 def seen_past_nginx(deployment: Deployment, client: str) -> tuple[str, str]:
