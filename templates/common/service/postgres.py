@@ -1,7 +1,8 @@
 """How PostgreSQL is connected to and what its failures mean, whatever the pool."""
 
-from collections.abc import Mapping
-from typing import Any
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
 
 import asyncpg
 
@@ -24,6 +25,34 @@ SQLSTATES: Mapping[str, type[Unavailable]] = {
     "57014": StatementTimedOut,
     "58": Unavailable,  # a system error on the server
 }
+
+
+T = TypeVar("T")
+
+
+class Turns:
+    """Turns at the pool, as many as it has connections: first come, first served.
+
+    Of a pool's own queue who asks just when a connection is free takes it, past all who wait: under
+    load some would wait for many times as long as others, and too long.
+    """
+
+    def __init__(self, settings: DatabaseSettings) -> None:
+        self._free = asyncio.Semaphore(settings.database_pool_size)
+        self._timeout = settings.database_pool_timeout
+
+    async def take(self, acquire: Callable[[], Awaitable[T]]) -> T:
+        """Wait for a turn, and call `acquire`. Raises TimeoutError when that took too long."""
+        async with asyncio.timeout(self._timeout):
+            await self._free.acquire()
+            try:
+                return await acquire()
+            except BaseException:
+                self._free.release()
+                raise
+
+    def give_back(self) -> None:
+        self._free.release()
 
 
 def connect_options(settings: DatabaseSettings) -> dict[str, Any]:
