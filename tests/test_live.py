@@ -576,20 +576,24 @@ def test_a_reload_and_an_ended_worker_lose_nothing(deployment: Deployment) -> No
     old = children(master)
     before = deployment.query("SELECT count(*) FROM notes")
 
+    load = Load()
+
+    def all_work() -> bool:
+        return {str(pid) for pid in children(master)} <= load.workers
+
     def disturb() -> None:
-        time.sleep(0.5)
+        wait_until(all_work)
         ready = deployment.workers_started()
         master.send_signal(signal.SIGHUP)
         deployment.wait_for_workers(master, ready + 2)
         wait_until(lambda: not old & children(master))
-        time.sleep(0.5)
+        wait_until(all_work)
         for worker in sorted(children(master)):
             ready = deployment.workers_started()
             os.kill(worker, signal.SIGTERM)
             deployment.wait_for_workers(master, ready + 1)
-            time.sleep(0.5)
+            wait_until(all_work)
 
-    load = Load()
     asyncio.run(load.run(deployment, 40, disturb))
     assert load.failures == []
     assert len(load.workers) == 6, "the old two, the reloaded two, and one for each ended"
