@@ -31,7 +31,13 @@ async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
     async def telling(message: dict[str, Any]) -> None:
         if message["type"] == "http.response.start":
             address = (scope["client"] or ["none"])[0]
-            seen = {"client": address, "scheme": scope["scheme"], "worker": str(os.getpid())}
+            headers = [b"=".join(pair) for pair in scope["headers"] if b"forwarded" in pair[0]]
+            seen = {
+                "client": address,
+                "forwarded": b" ".join(sorted(headers)).decode(),
+                "scheme": scope["scheme"],
+                "worker": str(os.getpid()),
+            }
             told = [(f"x-seen-{name}".encode(), value.encode()) for name, value in seen.items()]
             message = {**message, "headers": [*message["headers"], *told]}
         await send(message)

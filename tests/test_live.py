@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from configparser import ConfigParser
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from itertools import product
@@ -25,6 +26,8 @@ from typing import Any
 
 import asyncpg
 import pytest
+import trustme
+import yaml
 from cookiecutter.main import cookiecutter
 from httpx2 import AsyncClient, AsyncHTTPTransport, HTTPError, Response
 
@@ -114,7 +117,7 @@ class Deployment:
     stack: ExitStack
     master: subprocess.Popen[bytes] | None = None
     environment: dict[str, str] = field(default_factory=dict)
-    nginx_port: int = field(default_factory=free_port)
+    nginx_port: int = 0
     port: int = field(default_factory=free_port)  # of gunicorn, beside its socket
 
     @property
@@ -163,22 +166,28 @@ class Deployment:
             "DATABASE_CONNECTION_LIMIT": "1000",  # max_client_conn
         }
 
-    def start_nginx(self) -> None:
-        changes = {
+    def start_nginx(self, name: str, changes: dict[str, str]) -> int:
+        """Start nginx on the rendered configuration with `changes`, and return its port."""
+        port = free_port()
+        changes |= {
             "/run/notes-service/gunicorn.sock": self.socket,
-            "/run/nginx.pid": str(self.folder / "nginx.pid"),
+            "/run/nginx.pid": f"{self.folder}/{name}.pid",
             "/var/log/nginx": str(self.folder),
-            "listen 80;": f"listen 127.0.0.1:{self.nginx_port};",
+            "listen 80;": f"listen 127.0.0.1:{port};",
+            "listen [::]:80;": f"listen [::]:{port};",  # a container may have no ::1
         }
-        configuration = self.folder / "nginx.conf"
+        if os.getuid() != 0:
+            changes["user www-data;"] = "#"  # nginx warns: only root may change
+        configuration = self.folder / f"{name}.conf"
         text = (self.project / "deploy/nginx.conf").read_text()
         configuration.write_text(substitute(text, changes))
         command = [program("nginx"), "-p", f"{self.folder}/", "-c", configuration]
         tested = subprocess.run([*command, "-t"], capture_output=True, text=True)
         assert tested.returncode == 0 and "warn" not in tested.stderr, tested.stderr
-        nginx = running([*command, "-g", "daemon off;"], self.folder / "nginx.out")
+        nginx = running([*command, "-g", "daemon off;"], self.folder / f"{name}.out")
         self.stack.enter_context(nginx)
-        wait_until(lambda: connects(self.nginx_port))
+        wait_until(lambda: connects(port))
+        return port
 
     def gunicorn(self, *flags: str, application: str = "probe:app") -> list[str | Path]:
         configuration = self.project / "deploy/gunicorn.conf.py"
@@ -190,9 +199,10 @@ class Deployment:
         inherited = {"PATH": os.environ["PATH"], "TMPDIR": str(self.folder / "tmp")}
         return inherited | {"PYTHONPATH": path, "WEB_CONCURRENCY": "2"} | self.environment | changes
 
-    def start_gunicorn(self, **changes: str) -> subprocess.Popen[bytes]:
+    def start_gunicorn(self, *flags: str, **changes: str) -> subprocess.Popen[bytes]:
         started = self.workers_started()
-        command = self.gunicorn("--bind", f"unix:{self.socket}", "--bind", f"127.0.0.1:{self.port}")
+        binds = ("--bind", f"unix:{self.socket}", "--bind", f"127.0.0.1:{self.port}")
+        command = self.gunicorn(*binds, *flags)
         process = self.stack.enter_context(
             running(
                 command,
@@ -309,7 +319,7 @@ def deployed(workplace: Path, postgres_url: str, **choices: str) -> Iterator[Dep
         deployment.environment["DATABASE_URL"] = url
         migrate(deployment)
         deployment.start_pgbouncer()
-        deployment.start_nginx()
+        deployment.nginx_port = deployment.start_nginx("nginx", {})
         yield deployment
 
 
@@ -419,18 +429,26 @@ def test_if_match_works_through_gzip(deployment: Deployment) -> None:
 def test_where_a_request_comes_from_arrives_and_cannot_be_made_up(
     deployment: Deployment, client: str
 ) -> None:
-    lies = {"X-Forwarded-For": "6.6.6.6", "X-Forwarded-Proto": "https", "Forwarded": "for=6.6.6.6"}
-    answer = deployment.ask("GET", "/health/live", client, headers=lies)
-    assert answer.headers["x-seen-client"] == client
-    assert answer.headers["x-seen-scheme"] == "http"
+    lies = {
+        "X-Forwarded-For": "6.6.6.6",
+        "X-Forwarded-Proto": "https",
+        "X-Forwarded-Host": "evil.example.com",
+        "X-Forwarded-Port": "666",
+        "Forwarded": "for=6.6.6.6",
+    }
+    seen = deployment.ask("GET", "/health/live", client, headers=lies).headers
+    assert (seen["x-seen-client"], seen["x-seen-scheme"]) == (client, "http")
+    assert seen["x-seen-forwarded"] == f"x-forwarded-for={client} x-forwarded-proto=http"
 
 
-def test_who_comes_past_nginx_is_believed_on_loopback_only(deployment: Deployment) -> None:
-    port, said = deployment.port, {"X-Forwarded-For": "6.6.6.6", "X-Forwarded-Proto": "https"}
-    near = deployment.ask("GET", "/health/live", "127.0.0.1", headers=said, port=port)
-    assert (near.headers["x-seen-client"], near.headers["x-seen-scheme"]) == ("6.6.6.6", "https")
-    far = deployment.ask("GET", "/health/live", "127.3.0.1", headers=said, port=port)
-    assert (far.headers["x-seen-client"], far.headers["x-seen-scheme"]) == ("127.3.0.1", "http")
+def seen_past_nginx(deployment: Deployment, client: str) -> tuple[str, str]:
+    lies = {"X-Forwarded-For": "6.6.6.6", "X-Forwarded-Proto": "https"}
+    answer = deployment.ask("GET", "/health/live", client, headers=lies, port=deployment.port)
+    return answer.headers["x-seen-client"], answer.headers["x-seen-scheme"]
+
+
+def test_who_comes_past_nginx_is_not_believed(deployment: Deployment) -> None:
+    assert seen_past_nginx(deployment, "127.0.0.1") == ("127.0.0.1", "http")
 
 
 def test_a_request_id_arrives_and_is_in_both_logs(deployment: Deployment) -> None:
@@ -444,8 +462,9 @@ def test_a_request_id_arrives_and_is_in_both_logs(deployment: Deployment) -> Non
     ]
     assert re.fullmatch("[0-9a-f]{32}", made)
     for identity in (mine["X-Request-ID"], made):
-        wait_until(lambda id=identity: f'"request_id":"{id}"' in deployment.log("access.log"))
-        assert f'"request_id":"{identity}"' in deployment.log("gunicorn.log")
+        for log in ("access.log", "gunicorn.log"):
+            told = f'"request_id":"{identity}"'
+            wait_until(lambda log=log, told=told: told in deployment.log(log))
     for line in deployment.log("access.log").splitlines():
         json.loads(line)
 
@@ -459,7 +478,7 @@ def total(metrics: str, name: str, **labels: str) -> float:
 
 def test_metrics_count_what_both_workers_did(deployment: Deployment) -> None:
     live = {"route": "/health/live", "status": "200"}
-    before = deployment.ask("GET", "/metrics").text
+    before = deployment.ask("GET", "/metrics", port=deployment.port).text
 
     async def ask(number: int) -> str:
         async with deployment.client(address(number)) as client:
@@ -470,7 +489,7 @@ def test_metrics_count_what_both_workers_did(deployment: Deployment) -> None:
 
     asked = asyncio.run(ask_all())
     assert len(set(asked)) == 2, "one of the workers did all"
-    after = deployment.ask("GET", "/metrics").text
+    after = deployment.ask("GET", "/metrics", port=deployment.port).text
     counted = total(after, "http_requests_total", **live) - total(
         before, "http_requests_total", **live
     )
@@ -482,18 +501,14 @@ def test_metrics_count_what_both_workers_did(deployment: Deployment) -> None:
 @pytest.mark.parametrize(
     "path", ["/metrics", "/metrics/", "//metrics", "/%6detrics", "/x/../metrics", "/health/ready"]
 )
-def test_what_is_for_this_machine_is_closed_to_the_outside(
-    deployment: Deployment, path: str
-) -> None:
+def test_nginx_does_not_pass_on_what_is_for_the_inside(deployment: Deployment, path: str) -> None:
     # By hand, because clients tidy paths up.
-    at = ("127.0.0.1", deployment.nginx_port)
-    with socket.create_connection(at, source_address=("127.4.0.1", 0)) as client:
+    with socket.create_connection(("127.0.0.1", deployment.nginx_port)) as client:
         client.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
         head, _, body = client.makefile("rb").read().partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 403 ") and b"application/problem+json" in head, head
     assert json.loads(body)["status"] == 403
-    assert deployment.ask("GET", "/health/ready").status_code == 200
-    assert deployment.ask("GET", "/health/live", "127.4.0.1").status_code == 200
+    assert deployment.ask("GET", "/health/ready", port=deployment.port).status_code == 200
 
 
 def test_what_is_too_large_is_refused_by_nginx(deployment: Deployment) -> None:
@@ -562,20 +577,24 @@ def test_a_reload_and_an_ended_worker_lose_nothing(deployment: Deployment) -> No
     old = children(master)
     before = deployment.query("SELECT count(*) FROM notes")
 
+    load = Load()
+
+    def all_work() -> bool:
+        return {str(pid) for pid in children(master)} <= load.workers
+
     def disturb() -> None:
-        time.sleep(0.5)
+        wait_until(all_work)
         ready = deployment.workers_started()
         master.send_signal(signal.SIGHUP)
         deployment.wait_for_workers(master, ready + 2)
         wait_until(lambda: not old & children(master))
-        time.sleep(0.5)
+        wait_until(all_work)
         for worker in sorted(children(master)):
             ready = deployment.workers_started()
             os.kill(worker, signal.SIGTERM)
             deployment.wait_for_workers(master, ready + 1)
-            time.sleep(0.5)
+            wait_until(all_work)
 
-    load = Load()
     asyncio.run(load.run(deployment, 40, disturb))
     assert load.failures == []
     assert len(load.workers) == 6, "the old two, the reloaded two, and one for each ended"
@@ -585,7 +604,7 @@ def test_a_reload_and_an_ended_worker_lose_nothing(deployment: Deployment) -> No
     ready = deployment.workers_started()
     os.kill(min(children(master)), signal.SIGKILL)
     deployment.wait_for_workers(master, ready + 1)
-    metrics = deployment.ask("GET", "/metrics").text
+    metrics = deployment.ask("GET", "/metrics", port=deployment.port).text
     assert total(metrics, "http_requests_total", method="POST", status="201") >= load.created
     assert total(metrics, "database_pool_size") == 2 * POOL, "the gauges of the dead are counted"
 
@@ -751,7 +770,7 @@ def test_without_its_database_it_warns_and_starts(one: Deployment) -> None:
     master = one.start_gunicorn(**direct(one) | nowhere)
     assert "Could not ask the database for its connection limit" in one.log("gunicorn.log")
     assert one.ask("GET", "/health/live").status_code == 200
-    assert one.ask("GET", "/health/ready").status_code == 503
+    assert one.ask("GET", "/health/ready", port=one.port).status_code == 503
     stop(master)
 
 
@@ -778,9 +797,72 @@ def test_a_folder_for_metrics_that_was_given_is_emptied_and_stays(one: Deploymen
     (given / "counter_1.db").write_bytes(b"of another run")
     master = one.start_gunicorn(PROMETHEUS_MULTIPROC_DIR=str(given))
     assert not (given / "counter_1.db").exists()
-    assert one.ask("GET", "/metrics").status_code == 200
+    assert one.ask("GET", "/metrics", port=one.port).status_code == 200
     stop(master)
     assert list(given.glob("counter_*.db"))
+
+
+def test_who_is_listed_is_believed_past_nginx(one: Deployment) -> None:
+    master = one.start_gunicorn(FORWARDED_ALLOW_IPS="127.5.0.1")
+    assert seen_past_nginx(one, "127.5.0.1") == ("6.6.6.6", "https")
+    assert seen_past_nginx(one, "127.5.0.2") == ("127.5.0.2", "http")
+    stop(master)
+
+
+def test_nginx_serves_tls_with_its_block_filled_in(one: Deployment) -> None:
+    text = (one.project / "deploy/nginx.conf").read_text()
+    block = re.search(r"( +listen .*\n)+\n +# For TLS .*\n((?: +# .*\n)+)", text)
+    redirecting = re.search(r"\n    # server \{\n(?:    # .*\n)+", text)
+    assert block and redirecting
+    authority, port, folder = trustme.CA(), free_port(), one.folder / "tls"
+    certificate = authority.issue_cert("127.0.0.1")
+    folder.mkdir()
+    certificate.private_key_pem.write_to_path(folder / "privkey.pem")
+    for part in certificate.cert_chain_pems:
+        part.write_to_path(folder / "fullchain.pem", append=True)
+    changes = {
+        block[0]: block[2].replace("# ", ""),
+        redirecting[0]: redirecting[0].replace("# ", ""),
+        "/etc/nginx/tls": str(folder),
+        "listen 443 ssl;": f"listen 127.0.0.1:{port} ssl;",
+        "listen [::]:443 ssl;": f"listen [::]:{port} ssl;",
+    }
+    plain = one.start_nginx("tls", changes)
+    master = one.start_gunicorn()
+
+    async def ask() -> tuple[Response, Response]:
+        trusting = ssl.create_default_context()
+        authority.configure_trust(trusting)
+        async with AsyncClient(verify=trusting) as client:
+            away = await client.get(f"http://127.0.0.1:{plain}/notes?limit=1")
+            return away, await client.get(f"https://127.0.0.1:{port}/notes?limit=1")
+
+    away, there = asyncio.run(ask())
+    assert away.status_code == 308
+    assert away.headers["location"] == "https://127.0.0.1/notes?limit=1"
+    assert there.status_code == 200
+    assert there.headers["x-seen-scheme"] == "https"
+    assert there.headers["strict-transport-security"] == "max-age=63072000"
+    assert there.headers["x-content-type-options"] == "nosniff"
+    stop(master)
+
+
+def test_a_worker_that_ends_is_left_the_time_to_finish(one: Deployment) -> None:
+    """gunicorn kills one that it has not heard of for `timeout`, and uvicorn's falls silent."""
+    master = one.start_gunicorn("--timeout", "5", GRACEFUL_TIMEOUT="20")
+    path = one.ask("POST", "/notes", json={"title": "wait 8"}).headers["location"]
+
+    async def ask() -> Response:
+        async with one.client() as client:
+            answer = asyncio.create_task(client.post(f"{path}/synchronize"))
+            await asyncio.sleep(0.5)
+            for worker in children(master):
+                os.kill(worker, signal.SIGTERM)
+            return await answer
+
+    assert asyncio.run(ask()).status_code == 200
+    assert "WORKER TIMEOUT" not in one.log("gunicorn.log")
+    stop(master)
 
 
 def test_a_request_that_takes_too_long_to_finish_is_cut_in_order(one: Deployment) -> None:
@@ -817,6 +899,21 @@ def test_a_reload_with_a_wrong_setting_is_the_end_in_order(one: Deployment) -> N
     assert not any(Path(f"/proc/{pid}").exists() for pid in workers), "workers without a master"
 
 
+def test_a_reload_over_the_budget_is_told_and_goes_on(one: Deployment) -> None:
+    master = one.start_gunicorn(**direct(one))
+    larger = one.project / ".env"
+    larger.write_text("DATABASE_POOL_SIZE=149\n")
+    try:
+        ready = one.workers_started()
+        master.send_signal(signal.SIGHUP)
+        one.wait_for_workers(master, ready + 2)
+    finally:
+        larger.unlink()
+    assert "Reloaded, but 2 workers x DATABASE_POOL_SIZE 149" in one.log("gunicorn.log")
+    assert one.ask("GET", "/health/ready", port=one.port).status_code == 200
+    stop(master)
+
+
 def test_a_reload_takes_new_code_in(one: Deployment) -> None:
     """Of the settings, too, which gunicorn's master has read itself."""
     master = one.start_gunicorn()
@@ -839,12 +936,13 @@ def packaged(request: pytest.FixtureRequest, workplace: Path) -> Path:
     return render(workplace / request.param, packaging=request.param)
 
 
-def clean(*command: str | Path) -> None:
-    """Run a tool that should find nothing to say."""
+def clean(*command: str | Path) -> str:
+    """Run a tool that should find no fault, and return what it says."""
     path = f"{Path(PYTHON).parent}:{os.environ['PATH']}"
     command = (shutil.which(command[0], path=path) or command[0], *command[1:])
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert done.returncode == 0, done.stdout
+    return done.stdout
 
 
 def test_the_dockerfile_is_clean(packaged: Path) -> None:
@@ -874,6 +972,36 @@ def test_compose_is_valid_and_holds_no_secret(packaged: Path) -> None:
     assert '"notes" ""' in text
 
 
+def test_what_compose_names_is_there(packaged: Path) -> None:
+    compose = yaml.safe_load((packaged / "deploy/compose.yaml").read_text())
+    services, configs = compose["services"], compose["configs"]
+    for service in services.values():
+        assert set(service.get("secrets", [])) <= compose["secrets"].keys()
+        volumes = {volume.partition(":")[0] for volume in service.get("volumes", [])}
+        assert volumes <= compose["volumes"].keys()
+        # The service has its health check from the Dockerfile.
+        for needed, state in service.get("depends_on", {}).items():
+            checked = needed == "service" or "healthcheck" in services[needed]
+            assert checked or state["condition"] == "service_completed_successfully"
+        for config in service.get("configs", []):
+            written = "content" in configs[config["source"]]
+            # Compose copies what is written in its file into the container, when that has started.
+            assert not (written and service.get("read_only")), config
+    for config in configs.values():
+        assert "content" in config or (packaged / "deploy" / config["file"]).is_file()
+
+
+def test_compose_has_room_for_what_is_configured_elsewhere(packaged: Path) -> None:
+    services = yaml.safe_load((packaged / "deploy/compose.yaml").read_text())["services"]
+    pgbouncer = ConfigParser()
+    pgbouncer.read(packaged / "deploy/pgbouncer.ini")
+    limits = ("max_client_conn", "max_db_connections")
+    connections = sum(pgbouncer.getint("pgbouncer", limit) for limit in limits)
+    assert services["pgbouncer"]["ulimits"]["nofile"] > connections
+    graceful = int(services["service"]["environment"]["GRACEFUL_TIMEOUT"])
+    assert services["service"]["stop_grace_period"] == f"{2 * graceful + 5}s"
+
+
 def test_the_units_are_valid(packaged: Path, workplace: Path) -> None:
     if not shutil.which("systemd-analyze"):
         assert "CI" not in os.environ, "systemd-analyze is missing: `apt-get install systemd`"
@@ -887,9 +1015,17 @@ def test_the_units_are_valid(packaged: Path, workplace: Path) -> None:
         changed = substitute(unit.read_text(), {"/opt/notes-service/.venv/bin": str(folder)})
         units.append(folder / unit.name)
         units[-1].write_text(changed)
-    clean("systemd-analyze", "verify", "--man=no", *units)
+    # An unknown key is told, and no failure.
+    assert clean("systemd-analyze", "verify", "--man=no", *units) == ""
     assert len(units) == 2
     clean("systemd-analyze", "security", "--offline=true", "--threshold=20", *units)
+
+
+def test_nobody_but_nginx_may_open_the_socket(packaged: Path) -> None:
+    unit = (packaged / "deploy/systemd/notes-service.service").read_text()
+    user = re.search(r"^user (\S+);", (packaged / "deploy/nginx.conf").read_text(), re.MULTILINE)
+    assert user and f"\nGroup={user[1]}\n" in unit
+    assert "\nRuntimeDirectoryMode=0750\n" in unit
 
 
 def test_scripts_are_clean() -> None:

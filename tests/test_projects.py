@@ -306,6 +306,40 @@ def test_production_needs_no_more_than_the_package(
             pass
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("packaging", CHOICES["packaging"])
+def test_production_installs_what_the_lock_says(
+    packaging: str, render: Render, environment: dict[str, str]
+) -> None:
+    """As docs/deployment.md has it, and as the Dockerfile, which refuses a lock that lacks something."""
+    user = User(render(packaging=packaging), environment)
+    # pip-compile takes a minute for it, in the test above.
+    pip = "uv pip compile --quiet --generate-hashes pyproject.toml --output-file requirements.txt"
+    user.types(pip if packaging == "pip" else "make lock")
+    stage = (user.project / "deploy" / "Dockerfile").read_text().split("\nFROM ")[1]
+    build = "\n".join(
+        command if kind == "RUN" else f"export {command}"
+        for kind, command in re.findall(r"^(ENV|RUN) ((?:.*\\\n)*.*)", stage, re.MULTILINE)
+        if not command.startswith("pip install")  # of the package manager, which is there
+    )
+    user.types(build)
+    text = (user.project / "docs" / "deployment.md").read_text()
+    [install] = re.findall(r"^cd /opt/notes-service\n((?:.+\n)+?)install ", text, re.MULTILINE)
+    user.types(install)
+    programs = {path.name for path in (user.project / ".venv" / "bin").iterdir()}
+    assert {"alembic", "gunicorn"} <= programs
+    assert "pytest" not in programs
+    given = {"DATABASE_URL": "postgresql://a@127.0.0.1/a", "UPSTREAM_URL": "http://127.0.0.1:9"}
+    app = "notes_service.main:app"
+    user.types(f".venv/bin/gunicorn --check-config -c deploy/gunicorn.conf.py {app}", **given)
+
+    project = user.project / "pyproject.toml"
+    head, start, rest = project.read_text().partition("\ndependencies = [\n")
+    project.write_text(f'{head}{start}    "humanize",\n{rest}')
+    with pytest.raises(AssertionError, match=r"humanize|changed significantly|needs to be updated"):
+        user.types(build)
+
+
 def refused(kind: str) -> set[str]:
     """Read a set of names off the hook."""
     tree = ast.parse((ROOT / "hooks" / "pre_gen_project.py").read_text())

@@ -73,16 +73,29 @@ class Worker(UvicornWorker):
         super().__init__(*arguments)
         # Before gunicorn kills the worker, so that what still runs is rolled back in order.
         self.config.timeout_graceful_shutdown = self.cfg.graceful_timeout * 0.9
-        # Who may say in X-Forwarded-* where a request comes from: loopback (or what
-        # FORWARDED_ALLOW_IPS lists) and who may open the socket.
         trusted = self.cfg.forwarded_allow_ips
         self.config.forwarded_allow_ips = "*" if "*" in trusted else [*trusted, "unix"]
+
+    async def _serve(self) -> None:
+        self.living = asyncio.create_task(self.live())
+        await super()._serve()
+
+    async def live(self) -> None:
+        """Tell the master of this worker as long as it runs: uvicorn stops when told to end.
+
+        gunicorn would kill it in the middle of what it is to finish.
+        """
+        while True:
+            self.notify()
+            await asyncio.sleep(1)
 
 
 bind = "127.0.0.1:8000"
 workers = settings.web_concurrency
 worker_class = Worker
 graceful_timeout = settings.graceful_timeout
+# Who may say in X-Forwarded-* where a request comes from, beside those who may open the socket.
+forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS", "")
 keepalive = 75  # longer than nginx's 60: the side that sends requests should be first to hang up
 control_socket_disable = True  # it would be made in the home folder
 accesslog = None  # the service writes a line a request itself
@@ -116,12 +129,8 @@ async def connection_limit() -> int:
         await connection.close()
 
 
-def on_starting(server: Any) -> None:
-    """Refuse to start where the workers' pools would ask for more than the server has."""
-    metrics = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
-    metrics.mkdir(parents=True, exist_ok=True)
-    for file in metrics.glob("*.db"):
-        file.unlink()
+def over_budget(server: Any) -> str | None:
+    """Say so if the workers' pools would ask for more connections than the server has."""
     limit = settings.database_connection_limit
     if limit is None:
         try:
@@ -130,14 +139,29 @@ def on_starting(server: Any) -> None:
             server.log.warning(
                 "Could not ask the database for its connection limit: %s", type(error).__name__
             )
-            return
+            return None
     needed = server.cfg.workers * settings.database_pool_size
-    if needed > limit:
-        raise SystemExit(
-            f"Not started: {server.cfg.workers} workers x DATABASE_POOL_SIZE "
-            f"{settings.database_pool_size} = {needed} connections, but the database has {limit}: "
-            "lower DATABASE_POOL_SIZE or WEB_CONCURRENCY, or set DATABASE_CONNECTION_LIMIT"
-        )
+    if needed <= limit:
+        return None
+    return (
+        f"{server.cfg.workers} workers x DATABASE_POOL_SIZE {settings.database_pool_size} "
+        f"= {needed} connections, but the database has {limit}: "
+        "lower DATABASE_POOL_SIZE or WEB_CONCURRENCY, or set DATABASE_CONNECTION_LIMIT"
+    )
+
+
+def on_starting(server: Any) -> None:
+    metrics = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+    metrics.mkdir(parents=True, exist_ok=True)
+    for file in metrics.glob("*.db"):
+        file.unlink()
+    if fault := over_budget(server):
+        raise SystemExit(f"Not started: {fault}")
+
+
+def on_reload(server: Any) -> None:
+    if fault := over_budget(server):  # what serves should go on serving
+        server.log.error("Reloaded, but %s", fault)
 
 
 def post_fork(server: Any, worker: Any) -> None:

@@ -1,10 +1,12 @@
 """How PostgreSQL is connected to and what its failures mean, whatever the pool."""
 
-from collections.abc import Mapping
-from typing import Any
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
 
 import asyncpg
 
+from . import metrics
 from .errors import Collision, ReadOnly, StatementTimedOut, Unavailable
 from .settings import DatabaseSettings
 
@@ -32,6 +34,41 @@ async def keep(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     An open transaction has been rolled back. What is set for a session stays set, as it does in
     other pools: use `SET LOCAL` and `pg_advisory_xact_lock`, which end with the transaction.
     """
+
+
+T = TypeVar("T")
+
+
+class Turns:
+    """Turns at the pool, as many as it has connections: first come, first served.
+
+    Of a pool's own queue who asks just when a connection is free takes it, past all who wait: under
+    load some would wait for many times as long as others, and too long.
+    """
+
+    def __init__(self, settings: DatabaseSettings) -> None:
+        self._free = asyncio.Semaphore(settings.database_pool_size)
+        self._timeout = settings.database_pool_timeout
+
+    async def take(self, acquire: Callable[[], Awaitable[T]]) -> T:
+        """Wait for a turn, and call `acquire`. Raises TimeoutError when that took too long."""
+        metrics.pool_waiting.inc()
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._free.acquire()
+                try:
+                    acquired = await acquire()
+                except BaseException:
+                    self._free.release()
+                    raise
+        finally:
+            metrics.pool_waiting.dec()
+        metrics.pool_in_use.inc()
+        return acquired
+
+    def give_back(self) -> None:
+        metrics.pool_in_use.dec()
+        self._free.release()
 
 
 def connect_options(settings: DatabaseSettings) -> dict[str, Any]:

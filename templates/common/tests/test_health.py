@@ -1,6 +1,7 @@
 """Health: of the process, and of its way to the database."""
 
 import asyncio
+from itertools import count
 
 import pytest
 from httpx2 import AsyncClient
@@ -108,3 +109,23 @@ async def test_who_gets_no_connection_in_time_is_told_so_and_it_shows_in_the_met
             await holder
         assert await pool(client) == (size + 1, 0, 0)
         assert (await client.get("/health/ready")).status_code == 200
+
+
+async def test_who_has_waited_longest_gets_the_next_connection(settings: Settings) -> None:
+    numbers, served = count(), []
+
+    async def hold(request: Request) -> Response:
+        number = next(numbers)
+        async with request.state.database.connection():
+            served.append(number)
+            await asyncio.sleep(0.001)
+        return Response()
+
+    async def user(client: AsyncClient) -> None:
+        for _ in range(20):
+            await client.get("/hold")
+
+    async with serve(settings, routes=[Route("/hold", hold)], database_pool_size=2) as client:
+        await asyncio.gather(*(user(client) for _ in range(20)))
+    # Out of their order only the first few, whose connections had to be opened.
+    assert max(abs(place - number) for place, number in enumerate(served)) < 5

@@ -15,7 +15,7 @@ from sqlalchemy import select
 
 from . import metrics
 from .errors import PoolExhausted, Unavailable
-from .postgres import connect_options, failure, keep
+from .postgres import Turns, connect_options, failure, keep
 from .settings import DatabaseSettings
 
 log = structlog.get_logger()
@@ -29,7 +29,7 @@ class Database:
     """A pool of connections, opened when needed, to be used as an async context manager."""
 
     def __init__(self, settings: DatabaseSettings) -> None:
-        self._acquire_timeout = settings.database_pool_timeout
+        self._turns = Turns(settings)
         self._statement_timeout = settings.database_statement_timeout
         self._size = settings.database_pool_size
         self._database = databases.Database(
@@ -103,27 +103,22 @@ class Database:
         # Not `self._database.connection()`, which hands the same one out again within a task, also
         # after its release failed.
         connection = DatabasesConnection(self._database, self._database._backend)
-        metrics.pool_waiting.inc()
         try:
-            # databases itself would wait for ever.
-            async with asyncio.timeout(self._acquire_timeout):
-                await connection.__aenter__()
+            await self._turns.take(connection.__aenter__)
         except TimeoutError as error:
             raise PoolExhausted from error
         except Exception as error:
             raise failure(error, connected=False) or Unavailable() from error
-        finally:
-            metrics.pool_waiting.dec()
-        metrics.pool_in_use.inc()
         return connection
 
     async def _release(self, connection: Connection) -> None:
-        metrics.pool_in_use.dec()
         try:
             await connection.__aexit__()
         except Exception as error:
             # The pool has replaced it. What was committed is, so the caller need not hear.
             log.warning("connection lost at its release", cause=type(error).__name__)
+        finally:
+            self._turns.give_back()
 
 
 def lost(connection: Connection) -> bool:

@@ -16,7 +16,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from . import metrics
 from .errors import PoolExhausted, Unavailable
-from .postgres import connect_options, failure, keep
+from .postgres import Turns, connect_options, failure, keep
 from .settings import DatabaseSettings
 
 log = structlog.get_logger()
@@ -61,7 +61,7 @@ class Database:
     """A pool of connections, opened when needed, to be used as an async context manager."""
 
     def __init__(self, settings: DatabaseSettings) -> None:
-        self._acquire_timeout = settings.database_pool_timeout
+        self._turns = Turns(settings)
         self._statement_timeout = settings.database_statement_timeout
         self._size = settings.database_pool_size
         self._pool: asyncpg.Pool[asyncpg.Record] = asyncpg.create_pool(
@@ -129,25 +129,21 @@ class Database:
             await connection.execute("SELECT 1")
 
     async def _acquire(self) -> Connection:
-        metrics.pool_waiting.inc()
         try:
-            connection = await self._pool.acquire(timeout=self._acquire_timeout)
+            return await self._turns.take(self._pool.acquire)
         except TimeoutError as error:
             raise PoolExhausted from error
         except Exception as error:
             raise failure(error, connected=False) or Unavailable() from error
-        finally:
-            metrics.pool_waiting.dec()
-        metrics.pool_in_use.inc()
-        return connection
 
     async def _release(self, connection: Connection) -> None:
-        metrics.pool_in_use.dec()
         try:
             await self._pool.release(connection)
         except Exception as error:
             # The pool has replaced it. What was committed is, so the caller need not hear.
             log.warning("connection lost at its release", cause=type(error).__name__)
+        finally:
+            self._turns.give_back()
 
 
 async def add_codecs(connection: "asyncpg.Connection[asyncpg.Record]") -> None:

@@ -21,7 +21,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from . import metrics
 from .errors import PoolExhausted, Unavailable
-from .postgres import connect_options, failure
+from .postgres import Turns, connect_options, failure
 from .settings import DatabaseSettings
 
 log = structlog.get_logger()
@@ -33,7 +33,7 @@ class Database:
     """A pool of connections, opened when needed, to be used as an async context manager."""
 
     def __init__(self, settings: DatabaseSettings) -> None:
-        self._acquire_timeout = settings.database_pool_timeout
+        self._turns = Turns(settings)
         self._statement_timeout = settings.database_statement_timeout
         self._size = settings.database_pool_size
         self._engine = engine(settings)
@@ -94,19 +94,16 @@ class Database:
 
     @asynccontextmanager
     async def _connected(self, session: AsyncSession) -> AsyncIterator[None]:
-        metrics.pool_waiting.inc()
         try:
-            # Of its own, because the pool's timeout does not count the time to connect.
-            async with asyncio.timeout(self._acquire_timeout):
-                await session.connection()
+            await self._turns.take(session.connection)
         except TimeoutError as error:
             raise PoolExhausted from error
         except Exception as error:
             raise translated(error) or Unavailable() from error
-        finally:
-            metrics.pool_waiting.dec()
-        with metrics.pool_in_use.track_inprogress():
+        try:
             yield
+        finally:
+            self._turns.give_back()
 
 
 def engine(settings: DatabaseSettings) -> AsyncEngine:
