@@ -297,7 +297,7 @@ class Service:
         self.workers = 2 if server == "gunicorn" else 1
         started = self.started() + self.workers
         self._process = self._run(server, *serving, WEB_CONCURRENCY=str(self.workers))
-        await until(lambda: self.started() >= started)
+        await until(lambda: self.started() >= started, 60)
         await until(lambda: get(f"http://127.0.0.1:{self.port}/health/live"))
 
     def _run(
