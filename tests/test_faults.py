@@ -216,7 +216,7 @@ async def every_connection_is_terminated_again_and_again(stage: Stage, client: C
 @fault
 async def the_network_drops_everything(stage: Stage, client: Client) -> None:
     stage.network.drop()
-    await stage.pause(3)
+    await stage.pause(4)
     stage.network.deliver()
 
 
