@@ -340,7 +340,7 @@ async def a_worker_is_killed_in_the_middle(stage: Stage, client: Client) -> None
         async with stage.locked("note_revisions"):
             await asyncio.sleep(0.3)
             random.choice(stage.service.processes()).kill()  # noqa: S311
-        await until(lambda started=started: stage.service.started() > started)
+        await until(lambda started=started: stage.service.started() > started, 60)
 
 
 @fault
