@@ -75,7 +75,8 @@ def connect_options(settings: DatabaseSettings) -> dict[str, Any]:
     """Give the options of `asyncpg.connect` that are the same for every pool."""
     options: dict[str, Any] = {
         "timeout": settings.database_pool_timeout,
-        "command_timeout": settings.database_statement_timeout,
+        # A little later than the server's own, which costs no connection.
+        "command_timeout": settings.database_statement_timeout + 0.5,
         "server_settings": {"application_name": __name__.partition(".")[0]},
     }
     if settings.database_pgbouncer:
@@ -91,13 +92,10 @@ def connect_options(settings: DatabaseSettings) -> dict[str, Any]:
     return options
 
 
-def failure(
-    error: BaseException, *, connected: bool, committing: bool = False
-) -> Unavailable | None:
+def failure(error: BaseException, *, connected: bool) -> Unavailable | None:
     """Translate what asyncpg raised; None where it is a fault of ours, or not asyncpg's at all.
 
-    connected: whether the connection still is. committing: whether COMMIT had been sent: then
-    nobody knows what became of the transaction, and it must not be tried again.
+    connected: whether the connection still is.
     """
     kind: type[Unavailable] | None = None
     if isinstance(error, asyncpg.PostgresError):
@@ -109,6 +107,13 @@ def failure(
         isinstance(error, asyncpg.InterfaceError) and not connected
     ):
         kind = Unavailable
-    if kind is Collision and committing:
-        kind = Unavailable
     return kind() if kind else None
+
+
+def is_useless_after(error: BaseException) -> bool:
+    """Tell whether a connection is not to be used again, not even for a ROLLBACK.
+
+    Its server is silent, and would be waited for once more. Or it has become read-only, and after
+    a failover another one may be at its address.
+    """
+    return isinstance(error, TimeoutError | asyncpg.ReadOnlySQLTransactionError)

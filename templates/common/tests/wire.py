@@ -24,6 +24,7 @@ class Wire:
         self.startups: list[bytes] = []
         self.prepared: set[str] = set()
         self._statements: list[str] = []
+        self._silent = False
 
     async def start(self) -> None:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
@@ -34,6 +35,13 @@ class Wire:
         for client in self._clients:
             client.cancel()
         await asyncio.gather(*self._clients, return_exceptions=True)
+
+    def fall_silent(self) -> None:
+        """Lose what either side says from now on, until `speak`: nobody is told."""
+        self._silent = True
+
+    def speak(self) -> None:
+        self._silent = False
 
     def statements(self) -> list[str]:
         """Return the first words of what was executed since last asked."""
@@ -58,7 +66,8 @@ class Wire:
 
     async def _answer(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
         while data := await reader.read(65536):
-            client.write(data)
+            if not self._silent:
+                client.write(data)
         client.close()
 
     async def _ask(
@@ -80,6 +89,8 @@ class Wire:
             header = await reader.readexactly(5)
             kind, size = struct.unpack("!ci", header)
             message = await reader.readexactly(size - 4)
+            if self._silent:
+                continue
             server.write(header + message)
             name, *rest = message.decode(errors="replace").split("\0", 2)
             if kind == b"Q":

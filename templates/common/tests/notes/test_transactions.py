@@ -173,12 +173,27 @@ async def test_a_statement_that_takes_too_long_is_ended(
     settings: Settings, note: Note, sql: Sql, pgbouncer: bool
 ) -> None:
     service = serve(settings, database_statement_timeout=0.2, database_pgbouncer=pgbouncer)
-    async with asyncio.timeout(3), service as client:
+    async with asyncio.timeout(5), service as client:
         async with sql.transaction():
             await sql.execute("LOCK TABLE notes")
             problem(await client.post("/notes", json={"title": "two"}), 503)
             problem(await client.get("/notes/1"), 503)
         assert (await client.get("/notes")).json()["items"] == [note]
+
+
+@pytest.mark.parametrize(("method", "path", "body"), [*WRITES[:2], ("GET", "/notes", None)])
+async def test_a_server_that_falls_silent_is_waited_for_once(
+    settings: Settings, note: Note, wire: Wire, method: str, path: str, body: object
+) -> None:
+    """And not by a ROLLBACK again, nor by who comes next."""
+    url = SecretStr(wire.url)
+    async with serve(settings, database_url=url, database_statement_timeout=0.5) as client:
+        assert (await client.get("/notes/1")).json() == note
+        wire.fall_silent()
+        async with asyncio.timeout(1.5):
+            problem(await client.request(method, path, json=body), 503)
+        wire.speak()
+        assert (await client.request(method, path, json=body)).is_success
 
 
 @pytest.mark.parametrize(("method", "path", "body"), [*WRITES[:2], ("GET", "/notes", None)])
@@ -205,6 +220,9 @@ async def test_a_read_only_database_still_answers_reads(
             assert (await client.get("/notes/1")).json() == note
             for method, path, body in WRITES:
                 problem(await client.request(method, path, json=body), 503)
+            # The setting, or a failover to another server, is for connections made from now on.
+            await sql.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+            assert (await client.patch("/notes/1", json={"title": "two"})).is_success
     finally:
         await sql.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
 

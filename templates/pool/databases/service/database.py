@@ -15,7 +15,7 @@ from sqlalchemy import select
 
 from . import metrics
 from .errors import PoolExhausted, Unavailable
-from .postgres import Turns, connect_options, failure, keep
+from .postgres import Turns, connect_options, failure, is_useless_after, keep
 from .settings import DatabaseSettings
 
 log = structlog.get_logger()
@@ -69,7 +69,10 @@ class Database:
         try:
             yield connection
         except Exception as error:
-            if unavailable := failure(error, connected=not lost(connection)):
+            connected = not lost(connection)
+            if connected and is_useless_after(error):
+                connection.raw_connection.terminate()
+            if unavailable := failure(error, connected=connected):
                 raise unavailable from error
             raise
         finally:
@@ -78,21 +81,21 @@ class Database:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
         """Lend a connection in a transaction: committed at the end, rolled back if it raises."""
-        connection = await self._acquire()
-        committing = False
-        try:
+        async with self.connection() as connection:
             # Not `connection.transaction()`: it never gives the connection back when BEGIN,
             # COMMIT or ROLLBACK fails.
-            async with connection.raw_connection.transaction():
+            transaction = connection.raw_connection.transaction()
+            await transaction.start()
+            try:
                 yield connection
-                committing = True
-        except Exception as error:
-            connected = not lost(connection)
-            if unavailable := failure(error, connected=connected, committing=committing):
-                raise unavailable from error
-            raise
-        finally:
-            await self._release(connection)
+            except BaseException as error:
+                if not is_useless_after(error):
+                    await transaction.rollback()
+                raise
+            try:
+                await transaction.commit()
+            except asyncpg.TransactionRollbackError as error:
+                raise Unavailable from error  # and no Collision: it is not to be tried again
 
     async def ping(self) -> None:
         """Return when the database answers. Raises Unavailable."""

@@ -8,7 +8,7 @@ from typing import Any, Self, TypeAlias
 
 import asyncpg
 import structlog
-from sqlalchemy import event, text
+from sqlalchemy import ExceptionContext, event, text
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import (
@@ -21,7 +21,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from . import metrics
 from .errors import PoolExhausted, Unavailable
-from .postgres import Turns, connect_options, failure
+from .postgres import Turns, connect_options, failure, is_useless_after
 from .settings import DatabaseSettings
 
 log = structlog.get_logger()
@@ -75,15 +75,18 @@ class Database:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
         """Lend a session in a transaction: committed at the end, rolled back if it raises."""
-        committing = False
         try:
             async with self._sessions() as session, self._connected(session):
                 yield session
                 await session.flush()
-                committing = True
-                await session.commit()
+                try:
+                    await session.commit()
+                except DBAPIError as error:
+                    if isinstance(error.driver_exception, asyncpg.TransactionRollbackError):
+                        raise Unavailable from error  # no Collision: it is not to be tried again
+                    raise
         except Exception as error:
-            if unavailable := translated(error, committing=committing):
+            if unavailable := translated(error):
                 raise unavailable from error
             raise
 
@@ -124,6 +127,7 @@ def engine(settings: DatabaseSettings) -> AsyncEngine:
         connect_args={"prepared_statement_cache_size": 0} if settings.database_pgbouncer else {},
     )
     event.listen(created.sync_engine, "checkout", refuse_closed)
+    event.listen(created.sync_engine, "handle_error", end_useless)
     return created
 
 
@@ -136,11 +140,23 @@ def refuse_closed(
         raise DisconnectionError
 
 
-def translated(error: Exception, *, committing: bool = False) -> Unavailable | None:
+def end_useless(context: ExceptionContext) -> None:
+    """End a connection before SQLAlchemy asks it for a ROLLBACK."""
+    error = context.sqlalchemy_exception or context.original_exception
+    if context.connection and is_useless_after(cause(error)):
+        driver: Any = context.connection.connection.driver_connection
+        driver.terminate()
+        context.is_disconnect = True
+        context.invalidate_pool_on_disconnect = False  # one slow statement says nothing of others
+
+
+def cause(error: BaseException) -> BaseException:
+    """Find what asyncpg raised in what SQLAlchemy makes of it."""
+    return (isinstance(error, DBAPIError) and error.driver_exception) or error
+
+
+def translated(error: Exception) -> Unavailable | None:
     if isinstance(error, PoolTimeoutError):
         return PoolExhausted()
-    if isinstance(error, DBAPIError):
-        connected = not error.connection_invalidated
-        cause = error.driver_exception or error
-        return failure(cause, connected=connected, committing=committing)
-    return failure(error, connected=False, committing=committing)
+    connected = isinstance(error, DBAPIError) and not error.connection_invalidated
+    return failure(cause(error), connected=connected)
