@@ -27,15 +27,6 @@ SQLSTATES: Mapping[str, type[Unavailable]] = {
     "58": Unavailable,  # a system error on the server
 }
 
-
-async def keep(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-    """Leave a released connection as it is, without the round trip of asyncpg's own reset.
-
-    An open transaction has been rolled back. What is set for a session stays set, as it does in
-    other pools: use `SET LOCAL` and `pg_advisory_xact_lock`, which end with the transaction.
-    """
-
-
 T = TypeVar("T")
 
 
@@ -69,6 +60,14 @@ class Turns:
     def give_back(self) -> None:
         metrics.pool_in_use.dec()
         self._free.release()
+
+
+async def keep(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Leave a released connection as it is, without the round trip of asyncpg's own reset.
+
+    An open transaction has been rolled back. What is set for a session stays set, as it does in
+    other pools: use `SET LOCAL` and `pg_advisory_xact_lock`, which end with the transaction.
+    """
 
 
 def connect_options(settings: DatabaseSettings) -> dict[str, Any]:
