@@ -1,6 +1,6 @@
 # Every target does its own set-up; it needs git, make and Python 3.11 or later.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-live test-image check format clean
+.PHONY: help demo test test-fast test-live test-image soak check format clean
 PYTHON ?= python3
 # Our own tools, whatever environment is active.
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME UV_PROJECT_ENVIRONMENT
@@ -14,16 +14,19 @@ demo: .venv/demo ## Render the defaults, serve them and show a note, until Ctrl-
 	@.venv/bin/python demo.py
 
 test: .venv/test ## Test the templates and every combination
-	$(PYTEST) -m "not live and not image"
+	$(PYTEST) -m "not live and not image and not soak"
 
 test-fast: .venv/test ## Test the templates and one combination
-	$(PYTEST) --numprocesses 2 -m "not slow and not live and not image"
+	$(PYTEST) --numprocesses 2 -m "not slow and not live and not image and not soak"
 
 test-live: .venv/live ## Test the deployment with real servers: needs nginx and pgbouncer
 	.venv/bin/pytest -m live
 
 test-image: .venv/test ## Build the images: slow, as root, needs buildah and debootstrap
 	.venv/bin/pytest -m image -s
+
+soak: .venv/test ## Test what takes long
+	.venv/bin/pytest -m soak
 
 check: .venv/test ## Look for faults in format and style
 	.venv/bin/ruff format --check .

@@ -8,6 +8,7 @@ import structlog
 from asgi_correlation_id import correlation_id
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from .errors import frames
 from .settings import Settings
 
 
@@ -15,6 +16,14 @@ def add_request_id(logger: WrappedLogger, name: str, event: EventDict) -> EventD
     request_id = correlation_id.get()
     if request_id is not None:
         event["request_id"] = request_id
+    return event
+
+
+def hide_exception(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
+    """Tell of an exception in a library's line what it is and where from, but not what it says."""
+    exception = event.pop("exc_info", None)
+    if isinstance(exception, tuple) and exception[1] is not None:
+        event |= {"error": exception[0].__name__, "at": frames(exception[1])}
     return event
 
 
@@ -46,7 +55,8 @@ def configure(settings: Settings) -> None:
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
+            # It may hold SQL and what users wrote, so its text is for debugging only.
+            foreign_pre_chain=[*shared, *([hide_exception] if level > logging.DEBUG else [])],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render],
         )
     )

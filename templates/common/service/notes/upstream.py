@@ -58,6 +58,7 @@ class Upstream:
             async with asyncio.timeout(self._timeout):
                 return Content.model_validate_json(await self._post(note))
         except (TimeoutError, httpx2.TimeoutException) as error:
+            log.warning("upstream failed", cause="no answer in time")
             raise UpstreamTimedOut from error
         except (httpx2.HTTPError, ValidationError) as error:
             log.warning("upstream failed", cause=type(error).__name__)
