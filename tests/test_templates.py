@@ -45,6 +45,7 @@ explicit_package_bases = true
 """
 PYTEST = """
 [pytest]
+addopts = -p no:schemathesis
 asyncio_mode = auto
 asyncio_default_fixture_loop_scope = session
 asyncio_default_test_loop_scope = session

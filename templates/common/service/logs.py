@@ -23,7 +23,7 @@ def hide_exception(logger: WrappedLogger, name: str, event: EventDict) -> EventD
     """Tell of an exception in a library's line what it is and where from, but not what it says."""
     exception = event.pop("exc_info", None)
     if isinstance(exception, tuple) and exception[1] is not None:
-        event |= {"error": exception[0].__name__, "at": frames(exception[1])}
+        event["error"], event["at"] = exception[0].__name__, frames(exception[1])
     return event
 
 

@@ -46,7 +46,7 @@ BODIES = {
     "NUL as it is": (422, post(b'{"title": "\0"}')),
     "a bomb": (
         422,
-        post(gzip.compress(b'{"title": "' + b"x" * 100_000_000), "Content-Encoding: gzip"),
+        post(gzip.compress(b'{"title": "' + b"x" * 10_000_000), "Content-Encoding: gzip"),
     ),
     "too large": (413, post(b"x" * 5_000_000)),
     "too large, it says": (413, post(b"", length=10**12)),
@@ -130,7 +130,7 @@ async def test_it_is_refused_with_a_problem_and_holds_nothing(
     assert answer.json()["status"] == status
     assert len(answer.content) < 1000
     assert await is_idle(process, sql)
-    assert await sql.fetch("SELECT title, version FROM notes") == [("one", 1)]
+    assert await sql.fetchval("SELECT array_agg(title) FROM notes") == ["one"]
     assert (await process.tell(get("/notes/1"))).status_code == 200
 
 
@@ -147,4 +147,4 @@ async def test_a_body_that_breaks_off_is_not_taken_for_a_whole(process: Process,
 async def test_sql_is_text_like_any_other(process: Process, sql: Sql) -> None:
     answer = await process.tell(post(json.dumps({"title": SQL, "body": SQL}).encode()))
     assert answer.status_code == 201
-    assert tuple(await sql.fetchrow("SELECT title, body FROM notes") or ()) == (SQL, SQL)
+    assert await sql.fetchval("SELECT array[title, body] FROM notes") == [SQL, SQL]
