@@ -236,7 +236,8 @@ def test_a_stub_only_says_which_template_it_is(stub: Path) -> None:
 
 def api(program: Combination, folder: Path) -> dict[str, Any]:
     """Say in one way what the schema of a framework promises: models are where they are named."""
-    document = json.loads(python("-c", OPENAPI, program=program, cwd=folder))
+    # As text, for to Python 9.2e18 is 2**63, which it is not to every reader.
+    document = json.loads(python("-c", OPENAPI, program=program, cwd=folder), parse_float=str)
 
     def plain(value: Any) -> Any:
         if isinstance(value, list):
