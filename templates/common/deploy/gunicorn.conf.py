@@ -31,10 +31,18 @@ for name in [name for name in sys.modules if name.partition(".")[0] == package]:
 
 MAX_HEAD = 65_536  # bytes; nginx, where it is in front, is stricter
 LINGER = 2  # seconds
+PROBLEM = b"""{"type": "about:blank", "title": "Bad Request", "status": 400, \
+"detail": "This is not valid HTTP, or its line and headers are too long."}"""
+NOT_HTTP = b"""HTTP/1.1 400 Bad Request\r
+Content-Type: application/problem+json\r
+Content-Length: %d\r
+Connection: close\r
+\r
+%s""" % (len(PROBLEM), PROBLEM)
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's, with three things that it lacks behind a proxy."""
+    """uvicorn's, with four things that it lacks."""
 
     head = 0
 
@@ -57,6 +65,11 @@ class Protocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         self.head = 0
         super().on_body(body)
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP with a problem, like all else that is refused."""
+        self.transport.write(NOT_HTTP)
+        self.transport.close()
 
     def shutdown(self) -> None:
         """Let a request arrive whose connection has just been accepted: uvicorn would cut it."""

@@ -153,15 +153,20 @@ def methods(request: Request) -> set[str]:
     return found
 
 
+def frames(error: BaseException) -> list[str]:
+    """Tell where `error` came from."""
+    return [
+        f"{frame.filename}:{frame.lineno} {frame.name}"
+        for frame in traceback.extract_tb(error.__traceback__)[-8:]
+    ]
+
+
 def unexpected(error: Exception) -> Response:
     """Log where `error` came from, once, and answer 500."""
     log.error(
         "unexpected error",
         error=type(error).__name__,
-        at=[
-            f"{frame.filename}:{frame.lineno} {frame.name}"
-            for frame in traceback.extract_tb(error.__traceback__)[-8:]
-        ],
+        at=frames(error),
     )
     # The message may hold SQL and what users wrote, so it is for debugging only.
     log.debug("unexpected error", exc_info=error)

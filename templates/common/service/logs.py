@@ -9,6 +9,7 @@ import orjson
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from .errors import frames
 from .settings import Settings
 
 # Of the request that is being answered.
@@ -25,6 +26,14 @@ def add_request_id(logger: WrappedLogger, name: str, event: EventDict) -> EventD
 def add_time(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
     # orjson writes it: structlog's own text of it costs a third of the whole line.
     event["timestamp"] = datetime.now(UTC)
+    return event
+
+
+def hide_exception(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
+    """Tell of an exception in a library's line what it is and where from, but not what it says."""
+    exception = event.pop("exc_info", None)
+    if isinstance(exception, tuple) and exception[1] is not None:
+        event["error"], event["at"] = exception[0].__name__, frames(exception[1])
     return event
 
 
@@ -61,7 +70,8 @@ def configure(settings: Settings) -> None:
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
+            # It may hold SQL and what users wrote, so its text is for debugging only.
+            foreign_pre_chain=[*shared, *([hide_exception] if level > logging.DEBUG else [])],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render],
         )
     )

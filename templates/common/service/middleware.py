@@ -126,10 +126,9 @@ class Unexpected:
         except ClientDisconnect:
             pass  # in the middle of its body: nobody is left to be answered
         except Exception as error:
-            answer = unexpected(error)
             if started:
-                raise  # the server cuts the connection: the only way to tell the caller now
-            await answer(scope, receive, send)
+                raise  # the server logs it and hangs up: the only way to tell the caller now
+            await unexpected(error)(scope, receive, send)
 
 
 class WholeBody:

@@ -11,8 +11,10 @@ from dotenv import dotenv_values
 from httpx2 import AsyncClient
 from prometheus_client import REGISTRY
 
+from scripts.develop import upstream
 from scripts.postgres import postgres
 from tests.databases import Sql, alembic, new_database
+from tests.process import Process, started
 from tests.serving import Settings, serve
 from tests.wire import Wire
 
@@ -64,6 +66,18 @@ def settings(database_url: str) -> Settings:
 async def service(settings: Settings) -> AsyncIterator[AsyncClient]:
     async with serve(settings) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+async def process(
+    settings: Settings, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Process]:
+    """The service as in production, for the name 127.0.0.1, with the stub of its upstream."""
+    folder = tmp_path_factory.mktemp("service")
+    with upstream(None) as url:
+        hosts = {"ALLOWED_HOSTS": "127.0.0.1"}
+        async with started(settings, folder, UPSTREAM_URL=url, **hosts) as process:
+            yield process
 
 
 @pytest.fixture

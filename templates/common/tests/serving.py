@@ -1,9 +1,12 @@
-"""The service in this process, asked over HTTP without a server between."""
+"""The service in this process, asked over HTTP without a server between, or with one."""
 
+import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import uvicorn
 from httpx2 import ASGITransport, AsyncClient, Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -11,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.app import create_app
 from service.settings import Settings
 
-__all__ = ["Settings", "create_app", "problem", "serve"]
+__all__ = ["Settings", "create_app", "listen", "problem", "serve"]
 
 
 @asynccontextmanager
@@ -36,6 +39,18 @@ async def serve(
         transport = ASGITransport(around(with_state))
         async with AsyncClient(transport=transport, base_url="http://testserver") as client:
             yield client
+
+
+@asynccontextmanager
+async def listen(settings: Settings) -> AsyncIterator[int]:
+    """Run the service on `settings` behind a server, and give its port on loopback."""
+    app = create_app(settings)
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on"))
+    listener = socket.create_server(("127.0.0.1", 0))
+    serving = asyncio.create_task(server.serve([listener]))
+    yield listener.getsockname()[1]
+    server.should_exit = True
+    await serving  # until what has begun is done
 
 
 def problem(answer: Response, status: int) -> dict[str, Any]:

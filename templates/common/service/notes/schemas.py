@@ -18,6 +18,11 @@ from pydantic.json_schema import SkipJsonSchema
 
 from ..etags import MAX_VERSION
 
+# What may be asked of a note that was made, by the names of the handlers.
+LINKS: dict[str, Any] = {
+    name: {"operationId": name, "parameters": {"note_id": "$response.body#/id"}}
+    for name in ("get_note", "change_note", "delete_note", "list_revisions", "synchronize_note")
+}
 WHOLE = re.compile(r"-?[0-9]{1,20}", re.ASCII)
 BIGINT_END = 2**63  # the first that PostgreSQL's bigint cannot hold; exact as a float, too
 
@@ -53,7 +58,7 @@ def true_or_false(value: object) -> object:
     return value
 
 
-NO_NUL = Field(json_schema_extra={"pattern": r"^[^\u0000]*$"})
+NO_NUL = Field(json_schema_extra={"not": {"pattern": r"\u0000"}})
 Title = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(without_nul), NO_NUL]
 Body = Annotated[str, Field(max_length=100_000), AfterValidator(without_nul), NO_NUL]
 OPTIONAL = Field(json_schema_extra=not_nullable)

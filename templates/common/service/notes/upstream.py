@@ -51,6 +51,7 @@ class Upstream:
         try:
             return Content.model_validate_json(await self._post(note))
         except TimeoutError as error:
+            log.warning("upstream failed", cause="no answer in time")
             raise UpstreamTimedOut from error
         except (ClientError, ValidationError) as error:
             log.warning("upstream failed", cause=type(error).__name__)

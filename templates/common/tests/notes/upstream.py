@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any, Self, TypeAlias
 
 Note: TypeAlias = dict[str, Any]
-Answer: TypeAlias = tuple[int, bytes]
+Answer: TypeAlias = tuple[int, bytes] | bytes  # bytes alone are sent as they are
 
 
 async def shout(note: Note) -> Answer:
@@ -24,6 +24,7 @@ class Upstream:
     def reset(self) -> None:
         self.received.clear()
         self.answer: Callable[[Note], Awaitable[Answer]] = shout
+        self.elsewhere = ""
         self.pause = 0.0
 
     async def __aenter__(self) -> Self:
@@ -40,11 +41,17 @@ class Upstream:
         headers = {name.lower(): value for name, _, value in (x.partition(": ") for x in lines)}
         note = json.loads(await reader.readexactly(int(headers["content-length"])))
         self.received.append((request, headers, note))
-        status, body = await self.answer(note)
-        head = f"HTTP/1.1 {status} -\r\nContent-Length: {len(body)}\r\nConnection: close\r\n"
+        answer = await self.answer(note)
         with suppress(ConnectionError):  # who asked may have given up
-            writer.write(f"{head}Location: {self.url}/elsewhere\r\n\r\n".encode())
-            await asyncio.sleep(self.pause)
-            writer.write(body)
+            if isinstance(answer, bytes):
+                writer.write(answer)
+            else:
+                await self._say(writer, *answer)
             await writer.drain()
         writer.close()
+
+    async def _say(self, writer: asyncio.StreamWriter, status: int, body: bytes) -> None:
+        head = f"HTTP/1.1 {status} -\r\nContent-Length: {len(body)}\r\nConnection: close\r\n"
+        writer.write(f"{head}Location: {self.elsewhere}/notes/1\r\n\r\n".encode())
+        await asyncio.sleep(self.pause)
+        writer.write(body)

@@ -4,6 +4,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
 
 from .errors import Problem
 
@@ -18,11 +19,20 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
+def linked(status: int, links: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
+    """Describe where an answer leads."""
+    return {status: {"links": links}}
+
+
 def describe(app: FastAPI) -> None:
     """Serve the schema of the routes so far at /openapi.json.
 
-    To FastAPI's own it adds the model of a problem, to which the routes only refer.
+    To FastAPI's own it adds the model of a problem, to which the routes only refer; and it calls
+    operations what their handlers are called, by which links know them.
     """
+    for route in app.routes:
+        if isinstance(route, APIRoute):
+            route.operation_id = route.operation_id or route.name
     schema = app.openapi()
     problem = Problem.model_json_schema(ref_template=REFERENCE)
     models = {**problem.pop("$defs"), "Problem": problem}

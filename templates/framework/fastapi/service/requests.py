@@ -1,11 +1,15 @@
 """What a handler may ask of its request."""
 
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 from fastapi import Depends, Header, Request
+from pydantic.json_schema import SkipJsonSchema
 
 from .database import Database
 from .etags import versions
+
+# Of a header, which may be left out but is never null.
+Lines: TypeAlias = list[str] | SkipJsonSchema[None]
 
 
 async def database(request: Request) -> Database:
@@ -13,8 +17,8 @@ async def database(request: Request) -> Database:
     return found
 
 
-async def if_match(if_match: Annotated[list[str] | None, Header()] = None) -> list[int] | None:
-    return versions(if_match)
+async def if_match(lines: Annotated[Lines, Header(alias="If-Match")] = None) -> list[int] | None:
+    return versions(lines)
 
 
 DatabaseDependency = Annotated[Database, Depends(database)]

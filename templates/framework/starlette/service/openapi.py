@@ -1,11 +1,13 @@
 """The schema, read off the routes and their models."""
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, TypeVar, cast
 
 from openapi_pydantic import (
     Info,
+    Link,
     MediaType,
     OpenAPI,
     Operation,
@@ -22,6 +24,8 @@ from .errors import Problem
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
+LINES = {"type": "array", "items": {"type": "string"}}  # of a header
+
 
 def describe(
     request: type[BaseModel] | None = None,
@@ -29,16 +33,21 @@ def describe(
     status: int = 200,
     answer: type[BaseModel] | None = None,
     headers: Sequence[str] = (),
+    links: Mapping[str, Any] | None = None,
     problems: Sequence[int] = (),
     tag: str,
 ) -> Callable[[Handler], Handler]:
     """Say what a handler takes and answers; its docstring says what it does.
 
     request: a model as for `requests.read`. headers: the names of those it heeds.
+    links: where its answer leads.
     """
 
     def attach(handler: Handler) -> Handler:
-        responses = {str(status): response(status, "application/json", answer)}
+        answered = response(status, "application/json", answer)
+        if links:
+            answered.links = {name: Link.model_validate(link) for name, link in links.items()}
+        responses = {str(status): answered}
         if "If-None-Match" in headers:
             responses["304"] = response(304, "application/json", None)
         for problem in problems:
@@ -71,7 +80,7 @@ def media(model: type[BaseModel]) -> MediaType:
 
 
 def header(name: str) -> Parameter:
-    return parameter(name, "header", {"type": "string"}, required=False)
+    return parameter(name, "header", LINES, required=False)
 
 
 def parameter(name: str, place: str, schema: dict[str, Any], *, required: bool) -> Parameter:
@@ -114,7 +123,12 @@ def openapi(routes: Sequence[BaseRoute], title: str, description: str) -> dict[s
     schema = OpenAPI(info=Info(title=title, description=description, version="0.1.0"), paths=paths)
     complete = construct_open_api_with_schema_class(schema)
     # Its defaults are left out: some of them are not allowed where they stand.
-    described = complete.model_dump(
-        mode="json", by_alias=True, exclude_none=True, exclude_unset=True
-    )
-    return {"openapi": complete.openapi, **described}
+    described = complete.model_dump_json(by_alias=True, exclude_none=True, exclude_unset=True)
+    # To it all numbers are floats, such as 9.2e18, which is 2**63 to some readers only.
+    exact = json.loads(described, parse_float=whole)
+    return {"openapi": complete.openapi, **exact}
+
+
+def whole(number: str) -> float:
+    value = float(number)
+    return int(value) if value.is_integer() else value

@@ -5,8 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 
 from ..etags import etag, versions
-from ..openapi import problems
-from ..requests import DatabaseDependency, IfMatch
+from ..openapi import linked, problems
+from ..requests import DatabaseDependency, IfMatch, Lines
 from ..retry import retried
 from . import queries, schemas
 from .synchronize import synchronize
@@ -32,7 +32,11 @@ async def list_notes(
     return schemas.NotePage.of(notes, query)
 
 
-@router.post("", status_code=201, responses=problems(413, 422, 503))
+@router.post(
+    "",
+    status_code=201,
+    responses={**linked(201, schemas.LINKS), **problems(413, 422, 503)},
+)
 @retried
 async def create_note(
     content: schemas.NewNote, database: DatabaseDependency, response: Response
@@ -54,7 +58,7 @@ async def get_note(
     note_id: NoteId,
     database: DatabaseDependency,
     response: Response,
-    if_none_match: Annotated[list[str] | None, Header()] = None,
+    if_none_match: Annotated[Lines, Header(alias="If-None-Match")] = None,
 ) -> schemas.Note | Response:
     """Return a note, unless the caller has this version of it already."""
     async with database.connection() as connection:

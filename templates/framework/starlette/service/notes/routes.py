@@ -52,7 +52,13 @@ async def list_notes(request: Request) -> Response:
     return answer(schemas.NotePage.of(notes, query))
 
 
-@describe(CreateNote, status=201, answer=schemas.Note, problems=[413, 422, 503])
+@describe(
+    CreateNote,
+    status=201,
+    answer=schemas.Note,
+    links=schemas.LINKS,
+    problems=[413, 422, 503],
+)
 @retried
 async def create_note(request: Request) -> Response:
     """Store a note and its first revision."""
