@@ -1,0 +1,55 @@
+"""What is asked of a program, and how: by wrk."""
+
+import json
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.servers import Server
+
+SCRIPT = Path(__file__).with_name("wrk.lua")
+NOTES = 1000
+USERS = 8  # fewer than the pool has connections, so that nobody waits for one
+
+
+@dataclass(frozen=True)
+class Work:
+    name: str
+    path: str
+    method: str = "GET"
+    body: str = ""
+
+
+WORKS = [
+    Work("read one", "/notes/1"),
+    Work("list 10", "/notes?limit=10"),
+    Work("list 50", "/notes?limit=50"),
+    Work("create", "/notes", "POST", json.dumps({"title": "New", "body": "Written by wrk"})),
+    Work("change", "/notes/ID", "PATCH", json.dumps({"body": "Changed by wrk"})),
+]
+
+
+def wrk() -> str:
+    if path := shutil.which("wrk"):
+        return path
+    raise SystemExit("wrk is missing: `apt-get install wrk`, `brew install wrk`, or what you have")
+
+
+def ask(server: Server, work: Work, seconds: float, users: int = USERS) -> dict[str, Any]:
+    """Let `users` ask for `seconds`; return requests a second, latencies and CPU a request."""
+    command = [wrk(), "-t1", f"-c{users}", f"-d{seconds}s", "--timeout", "30s", "-s", str(SCRIPT)]
+    command += [server.url, "--", work.method, work.path, work.body, str(NOTES)]
+    before = server.cpu()
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    cpu = server.cpu() - before
+    found = json.loads(done.stdout.splitlines()[-1])
+    if found["failed"] or found["lost"]:
+        raise SystemExit(f"{work.name}: {found['failed']} failed, {found['lost']} got no answer")
+    return {
+        "cpu": cpu / found["requests"] * 1e6,
+        "rate": found["requests"] / found["seconds"],
+        "p50": found["p50"],
+        "p99": found["p99"],
+    }

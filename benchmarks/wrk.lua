@@ -1,0 +1,24 @@
+-- Sends one kind of request, to notes in turn where the path says ID, and prints what came of it.
+
+local method, path, body, notes
+local turn = 0
+
+function init(args)
+   method, path, body, notes = args[1], args[2], args[3], tonumber(args[4])
+   if body == "" then body = nil end
+end
+
+function request()
+   turn = turn % notes + 1
+   local headers = {["Content-Type"] = body and "application/json"}
+   return wrk.format(method, (path:gsub("ID", turn)), headers, body)
+end
+
+function done(summary, latency, requests)
+   local failed = summary.errors
+   io.write(string.format(
+      '\n{"requests": %d, "seconds": %f, "failed": %d, "lost": %d, "p50": %f, "p99": %f}\n',
+      summary.requests, summary.duration / 1e6, failed.status,
+      failed.connect + failed.read + failed.write + failed.timeout,
+      latency:percentile(50) / 1e3, latency:percentile(99) / 1e3))
+end
