@@ -11,7 +11,6 @@ from benchmarks.servers import Server
 
 SCRIPT = Path(__file__).with_name("wrk.lua")
 NOTES = 1000
-USERS = 8  # fewer than the pool has connections, so that nobody waits for one
 
 
 @dataclass(frozen=True)
@@ -20,6 +19,8 @@ class Work:
     path: str
     method: str = "GET"
     body: str = ""
+    pause: float = 0  # of the upstream, in seconds
+    users: int = 8  # fewer than the pool has connections, so that nobody waits for one
 
 
 WORKS = [
@@ -28,6 +29,8 @@ WORKS = [
     Work("list 50", "/notes?limit=50"),
     Work("create", "/notes", "POST", json.dumps({"title": "New", "body": "Written by wrk"})),
     Work("change", "/notes/ID", "PATCH", json.dumps({"body": "Changed by wrk"})),
+    Work("synchronize, 0 ms", "/notes/ID/synchronize", "POST"),
+    Work("synchronize, 50 ms", "/notes/ID/synchronize", "POST", pause=0.05, users=50),
 ]
 
 
@@ -37,9 +40,18 @@ def wrk() -> str:
     raise SystemExit("wrk is missing: `apt-get install wrk`, `brew install wrk`, or what you have")
 
 
-def ask(server: Server, work: Work, seconds: float, users: int = USERS) -> dict[str, Any]:
-    """Let `users` ask for `seconds`; return requests a second, latencies and CPU a request."""
-    command = [wrk(), "-t1", f"-c{users}", f"-d{seconds}s", "--timeout", "30s", "-s", str(SCRIPT)]
+def ask(server: Server, work: Work, seconds: float) -> dict[str, Any]:
+    """Let the work's users ask for `seconds`; return CPU a request, requests a second, latencies."""
+    command = [
+        wrk(),
+        "-t1",
+        f"-c{work.users}",
+        f"-d{seconds}s",
+        "--timeout",
+        "30s",
+        "-s",
+        str(SCRIPT),
+    ]
     command += [server.url, "--", work.method, work.path, work.body, str(NOTES)]
     before = server.cpu()
     done = subprocess.run(command, capture_output=True, text=True, check=True)
