@@ -17,22 +17,28 @@ from benchmarks.programs import SERVICES
 from tests.choices import TEMPLATES
 
 COMMON = TEMPLATES / "common"
-# Some 100 bytes a body; every tenth note is still to be synchronized.
+sys.path.append(str(COMMON))  # for what is loaded from there and imports `scripts`
+# Every tenth note is still to be synchronized.
 FILL = """
     INSERT INTO notes (title, body, synchronized_at)
-    SELECT 'Note ' || i, repeat('All work and no play. ', 5), CASE WHEN i % 10 > 0 THEN now() END
+    SELECT 'Note ' || i, repeat('All work and no play. ', {}), CASE WHEN i % 10 > 0 THEN now() END
     FROM generate_series(1, {}) AS i
 """
+
+
+def load(file: str) -> Any:
+    """Import a file of the templates, which share names with packages of ours."""
+    spec = spec_from_file_location(Path(file).stem, COMMON / file)
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @contextmanager
 def postgres() -> Iterator[str]:
     """Run a server on a temporary folder and give the URL of its migrated database."""
-    spec = spec_from_file_location("postgres", COMMON / "scripts" / "postgres.py")
-    assert spec is not None and spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    with module.postgres() as url:
+    with load("scripts/postgres.py").postgres() as url:
         migrate(url)
         yield url
 
@@ -66,7 +72,7 @@ def execute(url: str, *statements: str) -> list[Any]:
     return asyncio.run(run())
 
 
-def fill(url: str, notes: int) -> None:
-    """Replace what is there by so many notes, whose ids begin at 1."""
+def fill(url: str, notes: int, lines: int = 5) -> None:
+    """Replace what is there by so many notes, whose ids begin at 1, with bodies of some lines."""
     truncate = "TRUNCATE notes, note_revisions RESTART IDENTITY"
-    execute(url, truncate, FILL.format(notes), "VACUUM ANALYZE")
+    execute(url, truncate, FILL.format(lines, notes), "VACUUM ANALYZE")

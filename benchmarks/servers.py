@@ -11,11 +11,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import URLError
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import psutil
 
 from benchmarks.programs import Program
+from tests.choices import ROOT, TEMPLATES
 
 LEFT = ("PATH", "HOME", "LANG", "TMPDIR")
 
@@ -46,8 +47,9 @@ def answers(url: str) -> bool:
 
 
 @contextmanager
-def running(command: list[str], url: str, **environment: str) -> Iterator[Server]:
-    """Run `command` until the block ends, with its output in a file, as a service manager would."""
+def running(command: list[str], port: int, **environment: str) -> Iterator[Server]:
+    """Run what serves `port` until the block ends, with its output in a file, as systemd would."""
+    url = f"http://127.0.0.1:{port}"
     kept = {name: value for name, value in os.environ.items() if name in LEFT}
     with tempfile.TemporaryFile() as log:
         server = subprocess.Popen(
@@ -60,12 +62,12 @@ def running(command: list[str], url: str, **environment: str) -> Iterator[Server
             start_new_session=True,
         )
         try:
-            while not answers(url):
+            while not answers(f"{url}/notes?limit=1"):
                 if server.poll() is not None:
                     log.seek(0)
                     raise SystemExit(f"{' '.join(command)} ended:\n{log.read().decode()}")
                 time.sleep(0.05)
-            yield Server(url.rpartition("/")[0], psutil.Process(server.pid))
+            yield Server(url, psutil.Process(server.pid))
         finally:
             server.terminate()
             try:
@@ -76,24 +78,45 @@ def running(command: list[str], url: str, **environment: str) -> Iterator[Server
 
 
 @contextmanager
-def served(program: Program, **settings: object) -> Iterator[Server]:
-    """Serve a program with `settings` (database_url, ...), all else being its own defaults."""
+def served(program: Program, watched: Path | None = None, **settings: object) -> Iterator[Server]:
+    """Serve a program with `settings` (database_url, ...), all else being its own defaults.
+
+    watched: the file to note in when a connection is lent and given back.
+    """
     port = free_port()
-    command = [sys.executable, "-m", "uvicorn", program.app, "--port", str(port)]
+    server = ["benchmarks.watched", str(watched)] if watched else ["uvicorn"]
+    command = [sys.executable, "-m", *server, program.app, "--port", str(port)]
     command += ["--no-access-log", "--log-level", "warning"]
-    environment = {name.upper(): str(value) for name, value in settings.items()}
-    url = f"http://127.0.0.1:{port}/notes?limit=1"
-    with running(command, url, **program.environment, **environment) as server:
-        server.url = f"http://127.0.0.1:{port}"
+    with running(command, port, **program.environment, **environment(settings)) as server:
         yield server
 
 
 @contextmanager
+def deployed(program: Program, workers: int, **settings: object) -> Iterator[Server]:
+    """Serve the service by gunicorn, as in production."""
+    port = free_port()
+    configuration = str(TEMPLATES / "common" / "deploy" / "gunicorn.conf.py")
+    command = [sys.executable, "-m", "gunicorn", "--config", configuration]
+    command += ["--bind", f"127.0.0.1:{port}", "--workers", str(workers), program.app]
+    with running(command, port, **program.environment, **environment(settings)) as server:
+        yield server
+
+
+def environment(settings: dict[str, object]) -> dict[str, str]:
+    return {name.upper(): str(value) for name, value in settings.items()}
+
+
+def pause(upstream: Server, seconds: float) -> None:
+    """Let the upstream take so long from now on."""
+    with urlopen(Request(f"{upstream.url}/{seconds}", method="PUT"), timeout=5):  # noqa: S310
+        pass
+
+
+@contextmanager
 def upstream() -> Iterator[Server]:
-    """Serve the stub, which answers after as many seconds as `PUT /pause` says."""
+    """Serve the stub of the upstream."""
     port = free_port()
     command = [sys.executable, "-m", "uvicorn", "benchmarks.upstream:app", "--port", str(port)]
     command += ["--no-access-log", "--log-level", "warning", "--lifespan", "off"]
-    root = str(Path(__file__).parent.parent)
-    with running(command, f"http://127.0.0.1:{port}/", PYTHONPATH=root) as server:
+    with running(command, port, PYTHONPATH=str(ROOT)) as server:
         yield server
