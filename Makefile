@@ -1,6 +1,6 @@
 # Every target does its own set-up; it needs git, make and Python 3.11 or later.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-live test-image check format clean
+.PHONY: help demo test test-fast test-live test-image bench bench-quick check format clean
 PYTHON ?= python3
 # Our own tools, whatever environment is active.
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME UV_PROJECT_ENVIRONMENT
@@ -24,6 +24,12 @@ test-live: .venv/live ## Test the deployment with real servers: needs nginx and 
 
 test-image: .venv/test ## Build the images: slow, as root, needs buildah and debootstrap
 	.venv/bin/pytest -m image -s
+
+bench: .venv/test ## Measure everything and write docs/performance.md: needs wrk and an idle machine
+	.venv/bin/python -m benchmarks run
+
+bench-quick: .venv/test ## Measure and print a little, in under three minutes: needs wrk
+	.venv/bin/python -m benchmarks quick
 
 check: .venv/test ## Look for faults in format and style
 	.venv/bin/ruff format --check .

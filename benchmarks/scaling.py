@@ -51,9 +51,7 @@ def pools(bench: Bench) -> dict[str, Any]:
     for name in bench.progress.track(TIMED, description="Pools"):
         found[name] = {size: [] for size in POOLS}
         with ExitStack() as stack:
-            servers = {
-                size: stack.enter_context(bench.serve(name, pool=size))[0] for size in POOLS
-            }
+            servers = {size: stack.enter_context(bench.serve(name, pool=size))[0] for size in POOLS}
             for turn in range(4):
                 for size, server in servers.items():
                     result = ask(server, work, 1)
