@@ -68,7 +68,7 @@ def costs_table(results: Results, works: Iterable[str], names: list[str]) -> Tab
 
 def compare(names: list[str], works: list[Work], rounds: int, seconds: int) -> None:
     with bench(quick=True) as shared:
-        results = {"costs": costs.measure(shared, names, works, rounds, seconds)}
+        results = {"costs": costs.measure(shared, names, works, [], rounds, seconds)}
     table = costs_table(results, [work.name for work in works], names)
     Console(width=120).print(table)
 
@@ -78,7 +78,7 @@ def quick() -> None:
     works = [work for work in WORKS if work.name in ("read one", "list 10", "change")]
     with bench(quick=True) as shared:
         results = {
-            "costs": costs.measure(shared, QUICK, works, rounds=3, seconds=1),
+            "costs": costs.measure(shared, QUICK, works, [], rounds=3, seconds=1),
             "waiting": waiting.measure(shared),
         }
     console = Console(width=120)

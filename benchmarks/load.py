@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,11 @@ WORKS = [
     Work("synchronize, 0 ms", "/notes/ID/synchronize", "POST"),
     Work("synchronize, 50 ms", "/notes/ID/synchronize", "POST", pause=0.05, users=50),
 ]
+# For these the upstream matters, not the CPU, and users wait for more than the pool has.
+SLOW_WORKS = [
+    Work("synchronize, 1 s", "/notes/ID/synchronize", "POST", pause=1, users=20),
+    Work("synchronize, 5 s", "/notes/ID/synchronize", "POST", pause=5, users=20),
+]
 
 
 def wrk() -> str:
@@ -40,8 +46,13 @@ def wrk() -> str:
     raise SystemExit("wrk is missing: `apt-get install wrk`, `brew install wrk`, or what you have")
 
 
-def ask(server: Server, work: Work, seconds: float) -> dict[str, Any]:
-    """Let the work's users ask for `seconds`; return CPU a request, requests a second, latencies."""
+def ask(
+    server: Server, work: Work, seconds: int, first: int = 1, notes: int = NOTES
+) -> dict[str, Any]:
+    """Let the work's users ask for `seconds`; return CPU a request, requests a second, latencies.
+
+    first, notes: which notes they ask for in turn, so that no two change the same at once.
+    """
     command = [
         wrk(),
         "-t1",
@@ -52,13 +63,17 @@ def ask(server: Server, work: Work, seconds: float) -> dict[str, Any]:
         "-s",
         str(SCRIPT),
     ]
-    command += [server.url, "--", work.method, work.path, work.body, str(NOTES)]
+    command += [server.url, "--", work.method, work.path, work.body, str(first), str(notes)]
     before = server.cpu()
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     cpu = server.cpu() - before
+    # What wrk did not wait for may still change its notes.
+    time.sleep(0.05 + 2 * work.pause)
     found = json.loads(done.stdout.splitlines()[-1])
     if found["failed"] or found["lost"]:
-        raise SystemExit(f"{work.name}: {found['failed']} failed, {found['lost']} got no answer")
+        raise SystemExit(
+            f"{work.name} at {server.url}: {found['failed']} failed, {found['lost']} got no answer"
+        )
     return {
         "cpu": cpu / found["requests"] * 1e6,
         "rate": found["requests"] / found["seconds"],

@@ -1,17 +1,18 @@
 -- Sends one kind of request, to notes in turn where the path says ID, and prints what came of it.
 
-local method, path, body, notes
+local method, path, body, first, notes
 local turn = 0
 
 function init(args)
-   method, path, body, notes = args[1], args[2], args[3], tonumber(args[4])
+   method, path, body = args[1], args[2], args[3]
+   first, notes = tonumber(args[4]), tonumber(args[5])
    if body == "" then body = nil end
 end
 
 function request()
-   turn = turn % notes + 1
+   turn = (turn + 1) % notes
    local headers = {["Content-Type"] = body and "application/json"}
-   return wrk.format(method, (path:gsub("ID", turn)), headers, body)
+   return wrk.format(method, (path:gsub("ID", first + turn)), headers, body)
 end
 
 function done(summary, latency, requests)

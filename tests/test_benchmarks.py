@@ -1,5 +1,6 @@
 """What the benchmark compares gives the same answers, and its documents are what it measured."""
 
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -11,7 +12,9 @@ import pytest
 
 from benchmarks.database import execute, fill, postgres
 from benchmarks.load import WORKS, Work
+from benchmarks.plots import PLOTS, digest
 from benchmarks.programs import FLOORS, PEERS, SERVICES
+from benchmarks.report import RESULTS, documents
 from benchmarks.servers import Server, served, upstream
 
 COMPARED = [SERVICES[0], *FLOORS, *PEERS]
@@ -59,3 +62,14 @@ def test_floors_and_peers_answer_what_the_service_does(
     expected = answers[SERVICES[0].name]
     assert answers == dict.fromkeys(answers, expected)
     assert b'"now"' in expected[1]
+
+
+def test_the_documents_say_what_was_measured() -> None:
+    for path, text in documents(json.loads(RESULTS.read_text())).items():
+        assert path.read_text() == text
+
+
+@pytest.mark.parametrize("name", PLOTS)
+def test_the_plots_show_what_was_measured(name: str) -> None:
+    drawn = (RESULTS.parent / "plots" / f"{name}.svg").read_text()
+    assert digest(json.loads(RESULTS.read_text())) in drawn
