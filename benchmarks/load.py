@@ -31,7 +31,7 @@ WORKS = [
     Work("create", "/notes", "POST", json.dumps({"title": "New", "body": "Written by wrk"})),
     Work("change", "/notes/ID", "PATCH", json.dumps({"body": "Changed by wrk"})),
     Work("synchronize, 0 ms", "/notes/ID/synchronize", "POST"),
-    Work("synchronize, 50 ms", "/notes/ID/synchronize", "POST", pause=0.05, users=50),
+    Work("synchronize, 50 ms", "/notes/ID/synchronize", "POST", pause=0.05, users=20),
 ]
 # For these the upstream matters, not the CPU, and users wait for more than the pool has.
 SLOW_WORKS = [
@@ -74,6 +74,8 @@ def ask(
         raise SystemExit(
             f"{work.name} at {server.url}: {found['failed']} failed, {found['lost']} got no answer"
         )
+    if not found["requests"]:
+        raise SystemExit(f"{work.name} at {server.url}: no answer within {seconds} s")
     return {
         "cpu": cpu / found["requests"] * 1e6,
         "rate": found["requests"] / found["seconds"],

@@ -45,7 +45,7 @@ def costs(results: Results) -> Figure:
         axis.bar_label(bars, [f"{value:.0f}" for value in values], padding=3, fontsize=9)
         axis.set_title(work)
         axis.set_xlabel("CPU a request, µs")
-        axis.margins(x=0.15)
+        axis.margins(x=0.15, y=0.01)
         axis.tick_params(axis="y", length=0)
     axes[0].invert_yaxis()
     return drawn

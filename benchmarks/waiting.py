@@ -53,12 +53,16 @@ async def crowd(url: str, seconds: float) -> dict[str, Any]:
     async def use(note: int) -> None:
         nonlocal failed
         await asyncio.sleep(PAUSE * note / CROWD)
-        async with User(url) as user:
-            while (asked := time.perf_counter()) < end:
-                status = await user.synchronize(note)
-                if begin <= (now := time.perf_counter()) < end:
-                    failed += status != 200
-                    waited.append(now - asked)
+        while time.perf_counter() < end:
+            try:
+                async with User(url) as user:
+                    while (asked := time.perf_counter()) < end:
+                        status = await user.synchronize(note)
+                        if begin <= (now := time.perf_counter()) < end:
+                            failed += status != 200
+                            waited.append(now - asked)
+            except (EOFError, ConnectionError):
+                failed += 1  # uvicorn hangs up after an unexpected error: come back
 
     users = [asyncio.create_task(use(note)) for note in range(1, CROWD + 1)]
     await asyncio.sleep(end - started)
