@@ -71,7 +71,8 @@ def lent(axis: Axes, held: list[float], step: float, pool: int, colour: str) -> 
     """Draw how many connections were out."""
     axis.stairs(held, [turn * step for turn in range(len(held) + 1)], fill=True, color=colour)
     axis.axhline(pool, color="#333333", linewidth=0.8, linestyle="--")
-    axis.set_ylim(0, pool * 1.25)
+    axis.set_ylim(0, pool * 1.2)
+    axis.set_yticks([0, pool])
     axis.set_ylabel("connections")
 
 
@@ -82,7 +83,7 @@ def both(held: dict[str, list[float]], step: float, pool: int, titles: list[str]
         lent(axis, held[name], step, pool, colour)
         axis.set_title(title)
     axes[1, 0].set_xlabel("seconds")
-    axes[1, 0].set_xlim(left=0)
+    axes[1, 0].set_xlim(0, max(map(len, held.values())) * step)
     return drawn
 
 
