@@ -30,12 +30,12 @@ QUICK = [
 
 
 def rounded(value: Any) -> Any:
-    """Leave four digits of every figure: there is no more to them."""
+    """Leave five digits of every figure: there is no more to them."""
     if isinstance(value, dict):
         return {str(key): rounded(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
         return [rounded(part) for part in value]
-    return float(f"{value:.4g}") if isinstance(value, float) else value
+    return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
 def run() -> Results:

@@ -130,7 +130,8 @@ prints a few figures in under three minutes.
   and {WORKS[0].users} users, so that none waits for a connection, on the same PostgreSQL with `fsync` off.
 - All programs run side by side and are measured in turn, in rounds whose order changes. Figures are
   medians of the rounds. **x floor** is the ratio to the floor of the same framework on asyncpg within
-  each round.
+  each round. Only the synchronizations with an upstream of seconds run all at once, in one round,
+  with more users than connections.
 
 {machine}
 

@@ -36,11 +36,11 @@ def servers(database: str) -> Iterator[dict[str, Server]]:
         yield {program.name: server for program, server in zip(COMPARED, started, strict=True)}
 
 
-def await_revision(database: str) -> None:
+def await_revision(database: str, name: str) -> None:
     """See that a revision was stored with the note; some peers answer before they commit."""
     deadline = time.monotonic() + 5
     while execute(database, "SELECT FROM note_revisions") == []:
-        assert time.monotonic() < deadline
+        assert time.monotonic() < deadline, name
         time.sleep(0.01)
 
 
@@ -58,7 +58,7 @@ def test_floors_and_peers_answer_what_the_service_does(
         with urlopen(request, timeout=10) as answer:  # noqa: S310
             answers[name] = answer.status, NOW.sub(b'"now"', answer.read())
         if work.method != "GET":
-            await_revision(database)
+            await_revision(database, name)
     expected = answers[SERVICES[0].name]
     assert answers == dict.fromkeys(answers, expected)
     assert b'"now"' in expected[1]
