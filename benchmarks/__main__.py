@@ -16,7 +16,7 @@ from benchmarks import costs, report, scaling, start, waiting
 from benchmarks.bench import bench
 from benchmarks.database import execute
 from benchmarks.figures import Results, bounds, middle, ratios
-from benchmarks.load import WORKS, Work
+from benchmarks.load import WORKS, Work, wrk
 from benchmarks.machine import machine
 from benchmarks.programs import ALL, floor
 from tests.choices import ROOT
@@ -100,6 +100,8 @@ def main() -> None:
     command.add_argument("--rounds", type=int, default=5)
     command.add_argument("--seconds", type=int, default=2)
     given = parser.parse_args()
+    if given.command != "write":
+        wrk()  # at once, not after minutes
     # A thousand users are three thousand sockets, and what we may open, what we start may, too.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 8192), most))
