@@ -1,6 +1,6 @@
 # Every target does its own set-up; it needs git, make and Python 3.11 or later.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-live test-image soak check format clean
+.PHONY: help demo test test-fast test-live test-image soak bench bench-quick check format clean
 PYTHON ?= python3
 # Our own tools, whatever environment is active.
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME UV_PROJECT_ENVIRONMENT
@@ -27,6 +27,12 @@ test-image: .venv/test ## Build the images: slow, as root, needs buildah and deb
 
 soak: .venv/test ## Break everything, for long, under load, and write docs/faults.md
 	.venv/bin/pytest -m soak
+
+bench: .venv/test ## Measure everything and write docs/performance.md: needs wrk and an idle machine
+	.venv/bin/python -m benchmarks run
+
+bench-quick: .venv/test ## Measure and print a little, in under three minutes: needs wrk
+	.venv/bin/python -m benchmarks quick
 
 check: .venv/test ## Look for faults in format and style
 	.venv/bin/ruff format --check .

@@ -1,0 +1,1 @@
+"""What the service costs, beside the least that its libraries allow and what one would do instead."""

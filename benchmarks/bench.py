@@ -1,0 +1,40 @@
+"""What all experiments stand on: a database, an upstream, and a bar that tells how far they are."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.progress import Progress
+
+from benchmarks.database import postgres
+from benchmarks.programs import ALL
+from benchmarks.servers import Server, served, upstream
+
+
+@dataclass(frozen=True)
+class Bench:
+    database: str  # its URL
+    upstream: Server
+    progress: Progress
+    quick: bool
+
+    @contextmanager
+    def serve(
+        self, *names: str, pool: int, watched: Path | None = None, **settings: object
+    ) -> Iterator[list[Server]]:
+        """Serve programs side by side, each with a pool of its own."""
+        settings = {
+            "database_url": self.database,
+            "database_pool_size": pool,
+            "upstream_url": self.upstream.url,
+            **settings,
+        }
+        with ExitStack() as stack:
+            yield [stack.enter_context(served(ALL[name], watched, **settings)) for name in names]
+
+
+@contextmanager
+def bench(quick: bool) -> Iterator[Bench]:
+    with Progress() as progress, postgres() as url, upstream() as slow:
+        yield Bench(url, slow, progress, quick)

@@ -1,0 +1,56 @@
+"""CPU, requests a second and latencies of every kind of request, of all programs side by side."""
+
+import random
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from benchmarks.bench import Bench
+from benchmarks.database import fill
+from benchmarks.load import NOTES, SLOW_WORKS, WORKS, Work, ask
+from benchmarks.programs import ALL
+from benchmarks.servers import Server, pause
+
+POOL = 10
+
+
+def measure(
+    bench: Bench,
+    names: Sequence[str] = tuple(ALL),
+    works: Sequence[Work] = WORKS,
+    slow: Sequence[Work] = SLOW_WORKS,
+    rounds: int = 3,
+    seconds: int = 2,
+) -> dict[str, Any]:
+    """Measure each work of each program once a round, in an order that changes.
+
+    So what else the machine does, and how warm it is, is shared by all.
+    """
+    found: dict[str, Any] = {work.name: {name: [] for name in names} for work in works}
+    with bench.serve(*names, pool=POOL) as running:
+        servers = dict(zip(names, running, strict=True))
+        turns = [(turn, work) for turn in range(rounds + 1) for work in works]
+        for turn, work in bench.progress.track(turns, description="What a request costs"):
+            fill(bench.database, NOTES)
+            pause(bench.upstream, work.pause)
+            for name in random.sample(names, len(names)):
+                result = ask(servers[name], work, seconds if turn else 1)
+                if turn:  # the first is for warming up
+                    found[work.name][name].append(result)
+        for work in bench.progress.track(slow, description="Slow upstreams"):
+            fill(bench.database, NOTES)
+            pause(bench.upstream, work.pause)
+            found[work.name] = together(servers, work)
+    return found
+
+
+def together(servers: dict[str, Server], work: Work) -> dict[str, Any]:
+    """Measure a work of all programs at once, on notes of their own: most of it is waiting."""
+    share = NOTES // len(servers)
+    seconds = round(5 + 2 * work.pause)
+    with ThreadPoolExecutor(len(servers)) as threads:
+        asked = {
+            name: threads.submit(ask, server, work, seconds, 1 + turn * share, share)
+            for turn, (name, server) in enumerate(servers.items())
+        }
+        return {name: [future.result()] for name, future in asked.items()}

@@ -1,0 +1,104 @@
+"""Bare Starlette, databases and orjson."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx2
+import orjson
+from databases import Database
+from sqlalchemy import func, insert, select, update
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from benchmarks.models import notes, revisions
+
+
+@asynccontextmanager
+async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
+    size = int(os.environ["DATABASE_POOL_SIZE"])
+    async with (
+        Database(os.environ["DATABASE_URL"], min_size=size, max_size=size) as database,
+        httpx2.AsyncClient(base_url=os.environ["UPSTREAM_URL"], timeout=10) as upstream,
+    ):
+        yield {"database": database, "upstream": upstream}
+
+
+def dumps(content: Any) -> bytes:
+    return orjson.dumps(content, option=orjson.OPT_UTC_Z)
+
+
+def answer(content: Any, status: int = 200) -> Response:
+    return Response(dumps(content), status, media_type="application/json")
+
+
+async def list_notes(request: Request) -> Response:
+    limit = int(request.query_params.get("limit", 50))
+    after = int(request.query_params.get("after", 0))
+    query = select(notes).where(notes.c.id > after).order_by(notes.c.id).limit(limit + 1)
+    rows = await request.state.database.fetch_all(query)
+    items = [dict(row._mapping) for row in rows[:limit]]
+    more = f"/notes?limit={limit}&after={items[-1]['id']}" if len(rows) > limit else None
+    return answer({"items": items, "next": more})
+
+
+async def get(request: Request) -> dict[str, Any]:
+    query = select(notes).where(notes.c.id == int(request.path_params["note_id"]))
+    return dict((await request.state.database.fetch_one(query))._mapping)
+
+
+async def get_note(request: Request) -> Response:
+    return answer(await get(request))
+
+
+async def write(request: Request, statement: Any) -> dict[str, Any]:
+    """Store a note and its revision in one transaction."""
+    database: Database = request.state.database
+    async with database.transaction():
+        row = await database.fetch_one(statement.returning(notes))
+        assert row is not None
+        note = dict(row._mapping)
+        kept = {"version": note["version"], "title": note["title"], "body": note["body"]}
+        await database.execute(insert(revisions).values(note_id=note["id"], **kept))
+    return note
+
+
+async def create_note(request: Request) -> Response:
+    given = orjson.loads(await request.body())
+    query = insert(notes).values(title=given["title"], body=given.get("body", ""))
+    return answer(await write(request, query), 201)
+
+
+async def change_note(request: Request) -> Response:
+    query = update(notes).where(notes.c.id == int(request.path_params["note_id"]))
+    change = orjson.loads(await request.body())
+    values = {"version": notes.c.version + 1, "updated_at": func.now()}
+    return answer(await write(request, query.values(**change, **values)))
+
+
+async def synchronize_note(request: Request) -> Response:
+    note = await get(request)
+    headers = {"Content-Type": "application/json"}
+    sent = await request.state.upstream.post(
+        f"/notes/{note['id']}", content=dumps(note), headers=headers
+    )
+    made = orjson.loads(sent.content)
+    query = update(notes).where(notes.c.id == note["id"], notes.c.version == note["version"])
+    values = {"version": notes.c.version + 1, "updated_at": func.now()}
+    values |= {"title": made["title"], "body": made["body"], "synchronized_at": func.now()}
+    return answer(await write(request, query.values(**values)))
+
+
+app = Starlette(
+    routes=[
+        Route("/notes", list_notes),
+        Route("/notes", create_note, methods=["POST"]),
+        Route("/notes/{note_id}", get_note),
+        Route("/notes/{note_id}", change_note, methods=["PATCH"]),
+        Route("/notes/{note_id}/synchronize", synchronize_note, methods=["POST"]),
+    ],
+    lifespan=lifespan,
+)

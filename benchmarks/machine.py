@@ -1,0 +1,35 @@
+"""What it was measured on."""
+
+import os
+import platform
+import re
+from importlib.metadata import version
+from pathlib import Path
+
+import psutil
+
+LIBRARIES = (
+    *("fastapi", "starlette", "uvicorn", "uvloop", "httptools", "pydantic", "orjson", "structlog"),
+    *("sqlalchemy", "asyncpg", "databases", "psycopg", "httpx2", "prometheus-client", "gunicorn"),
+)
+
+
+def processor() -> str:
+    information = Path("/proc/cpuinfo")
+    if information.exists() and (
+        found := re.search(r"model name\s*: (.*)", information.read_text())
+    ):
+        return found[1]
+    return platform.processor() or platform.machine()
+
+
+def machine(postgresql: str) -> dict[str, str]:
+    """Describe this machine and what runs on it, but not whose it is."""
+    return {
+        "processor": f"{processor()}, {os.cpu_count()} CPUs",
+        "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
+        "system": f"{platform.system()} {platform.release().partition('-')[0]}",
+        "Python": platform.python_version(),
+        "PostgreSQL": postgresql,
+        "libraries": ", ".join(f"{name} {version(name)}" for name in LIBRARIES),
+    }

@@ -1,0 +1,316 @@
+"""docs/performance.md and docs/transactions.md, written from docs/results.json."""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from statistics import median
+
+from benchmarks.figures import COMBINATIONS, Bound, Results, bounds, middle, ratios
+from benchmarks.load import WORKS
+from benchmarks.programs import FLOORS, PEERS, floor
+from benchmarks.waiting import BURSTS, CROWD, CROWD_POOL, EXPLICIT, IMPLICIT, PAUSE, POOL
+from tests.choices import ROOT
+
+DOCS = ROOT / "docs"
+RESULTS = DOCS / "results.json"
+ORDER = [*(one.name for one in FLOORS), *COMBINATIONS, *(one.name for one in PEERS)]
+NOTE = "<!-- Written by `make bench` from results.json: not to be edited. -->"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+def bound(one: Bound) -> list[str]:
+    sign = "≥" if one.least else "≤"
+    digits = 0 if one.unit == " %" else 2
+    measured = f"{one.measured:.{digits}f}{one.unit}"
+    return [one.text, f"{sign} {one.limit:g}{one.unit}", measured, "yes" if one.met else "**no**"]
+
+
+def cost(results: Results, work: str) -> str:
+    rows = []
+    for name in ORDER:
+        found = results["costs"][work][name]
+        spread = [result["cpu"] for result in found]
+        share = ratios(results, work, name, floor(name))
+        rows.append(
+            [
+                f"`{name}`",
+                f"{median(spread):.0f}",
+                f"{min(spread):.0f} to {max(spread):.0f}",
+                f"{median(share):.2f}",
+                f"{min(share):.2f} to {max(share):.2f}",
+                f"{middle(found, 'rate'):.0f}",
+                f"{middle(found, 'p50'):.2f}",
+                f"{middle(found, 'p99'):.2f}",
+            ]
+        )
+    head = ["", "CPU, us", "spread", "x floor", "spread", "a second", "p50, ms", "p99, ms"]
+    return f"### {work.capitalize()}\n\n{table(head, rows)}\n"
+
+
+def workers(results: Results) -> str:
+    found = results["scaling"]["workers"]
+    rows = [
+        [
+            f"`{name}`",
+            *(f"{middle(counts[count], 'rate'):.0f}" for count in counts),
+            *(f"{middle(counts[count], 'cpu'):.0f}" for count in counts),
+        ]
+        for name, counts in found.items()
+    ]
+    head = ["", "1 worker, a second", "2 workers", "1 worker, CPU us a request", "2 workers"]
+    return table(head, rows)
+
+
+def pools(results: Results) -> str:
+    found = results["scaling"]["pools"]
+    sizes = list(next(iter(found.values())))
+    rows = [
+        [f"`{name}`", *(f"{middle(result[size], 'rate'):.0f}" for size in sizes)]
+        for name, result in found.items()
+    ]
+    return table(["requests a second with a pool of", *sizes], rows)
+
+
+def rows_read(results: Results) -> str:
+    sizes = results["scaling"]["table"]
+    programs = next(iter(sizes.values()))["results"]
+    rows = [
+        [
+            f"`{name}`, {work}",
+            *(f"{middle(size['results'][name][work], 'p50'):.2f}" for size in sizes.values()),
+        ]
+        for name, works in programs.items()
+        for work in works
+    ]
+    return table(["p50 of one user, ms", *(f"{int(size):,} rows" for size in sizes)], rows)
+
+
+def plans(results: Results) -> str:
+    [*_, largest] = results["scaling"]["table"].values()
+    return "\n".join(
+        f"{work.capitalize()}:\n\n```\n{plan}```\n"
+        for work, plan in largest["plans"][EXPLICIT].items()
+    )
+
+
+def performance(results: Results) -> str:
+    machine = table(["", ""], results["machine"].items())
+    first = table(
+        ["package manager", "seconds"],
+        [[name, f"{seconds:.1f}"] for name, seconds in results["start"].items()],
+    )
+    costs = "\n".join(cost(results, work) for work in results["costs"])
+    demanded = table(
+        ["bound", "demanded", "measured", "met"], [bound(one) for one in bounds(results)]
+    )
+    return f"""\
+{NOTE}
+
+# Performance
+
+What the service costs in every combination, beside the least that its libraries allow and beside
+what one would write instead. `make bench` measures all of it and writes this page; `make bench-quick`
+prints a few figures in under three minutes.
+
+- **CPU** is what the operating system says the serving process took, user and system, divided by
+  the requests it answered. It is the figure to look at: unlike requests a second it does not hang
+  on what else the machine does.
+- **Floors** (`benchmarks/floors/`) are as little code as answers the same bytes from the same table:
+  no middleware, no log, no checks. Those on FastAPI declare their response models. **Peers**
+  (`benchmarks/peers/`) are written in the usual way, equally bare: an `AsyncSession` as a dependency
+  that commits after its `yield`, `engine.begin()` around each call, and a synchronous `Session` in
+  threads. A test sees that all of them answer what the service does.
+- The **service** is measured with all that it has by default: request ids, a JSON log line and
+  metrics a request, error handling, limits, timeouts.
+- All are served by one uvicorn process with the same flags, a pool of 10 connections (no overflow)
+  and {WORKS[0].users} users, so that none waits for a connection, on the same PostgreSQL with `fsync` off.
+- All programs run side by side and are measured in turn, in rounds whose order changes. Figures are
+  medians of the rounds. **x floor** is the ratio to the floor of the same framework on asyncpg within
+  each round. Only the synchronizations with an upstream of seconds run all at once, in one round,
+  with more users than connections.
+
+{machine}
+
+## What it must show
+
+{demanded}
+
+A test guards the costs, too, without a clock: `tests/test_costs.py` counts the function calls of a
+request in every combination, and the rendered tests count its statements.
+
+## What a request costs
+
+![CPU a request](plots/costs.svg)
+
+{costs}
+What a slow upstream does to a pool is on [a page of its own](transactions.md).
+
+## Workers
+
+Reading one note from gunicorn, configured as in production, by 16 users. The load and PostgreSQL
+take their share of the same CPUs, so two workers do not give twice as much here. Several workers
+share their metrics through files, which costs each request a little.
+
+{workers(results)}
+
+## Connections
+
+50 users read one note. A pool larger than what the process can keep busy gains nothing.
+
+![Requests a second and the size of the pool](plots/pools.svg)
+
+{pools(results)}
+
+## Rows
+
+Pages are found by key (`WHERE id > …`), not by `OFFSET`, so that no page is slower than another.
+
+{rows_read(results)}
+
+The plans for `{EXPLICIT}` on the largest table, as PostgreSQL logged them (`auto_explain`) when the
+requests were made. `$1` stands in plans that are kept for all values.
+
+{plans(results)}
+## The first answer
+
+From `cookiecutter` to the first 200 of `make run`, with warm caches: rendering, installing, a
+PostgreSQL of its own, migrations, the service.
+
+{first}
+"""
+
+
+def beside(left: list[list[object]], right: list[list[object]]) -> str:
+    """Write two timelines beside each other."""
+
+    def lines(events: list[list[object]]) -> list[str]:
+        return [f"{at:8.1f}  {what}" for at, what in events]
+
+    one, two = lines(left), lines(right)
+    height = max(len(one), len(two))
+    one += [""] * (height - len(one))
+    two += [""] * (height - len(two))
+    pairs = [(f"   in ms  {EXPLICIT}", f"   in ms  {IMPLICIT}"), *zip(one, two, strict=True)]
+    return "\n".join(f"{a:<42}{b}".rstrip() for a, b in pairs)
+
+
+def burst_rows(results: Results) -> Iterable[list[str]]:
+    found = results["waiting"]["bursts"]
+    kinds = [f"{users} on {POOL}, {seconds} s" for users, seconds in BURSTS]
+    for name in [*COMBINATIONS, *(one.name for one in PEERS)]:
+        yield [f"`{name}`", *(f"{median(found[kind][name]):.2f}" for kind in kinds)]
+
+
+def crowd_rows(results: Results) -> Iterable[list[str]]:
+    for name, found in results["waiting"]["crowds"].items():
+        share = found["rate"] / (CROWD / PAUSE) * 100
+        figures = f"{found['rate']:.1f}", f"{share:.0f} %", f"{found['p50']:.2f}"
+        yield [f"`{name}`", *figures, f"{found['p99']:.2f}", str(found["failed"])]
+
+
+def transactions(results: Results) -> str:
+    watched = results["waiting"]["watched"]
+    both = beside(watched[EXPLICIT]["timeline"], watched[IMPLICIT]["timeline"])
+    bursts = table(
+        ["seconds until the last answer", *(f"{n} at once, upstream of {s} s" for n, s in BURSTS)],
+        burst_rows(results),
+    )
+    crowds = table(["", "a second", "of 200", "p50, s", "p99, s", "failed"], crowd_rows(results))
+    return f"""\
+{NOTE}
+
+# Transactions
+
+Why a service whose transactions are visible serves a hundred times as many users on the same
+connections, shown by one use case: a note is read, a slow API is asked what to make of it, and the
+answer is stored. Every figure and plot here comes from `make bench`.
+
+## One request
+
+The usual way is to have the framework open a session for the request and commit when the handler is
+done. The first statement takes a connection and begins a transaction, and both last until the end,
+also while the API is waited for. The service says where its transactions are instead:
+
+```python
+async with database.connection() as connection:  # no BEGIN, no COMMIT
+    note = await queries.get(connection, note_id)
+
+content = await upstream.synchronize(note)  # slow, and nothing is held
+
+async with database.transaction() as connection:  # committed when the block ends
+    return await queries.set_content(connection, note.id, note.version, content)
+```
+
+One synchronization with an upstream that takes a second, as it went on the way to PostgreSQL
+(statements), in the pool (checkout, return) and for the client (request, answer):
+
+```
+{both}
+```
+
+Look at the end, too: code after a dependency's `yield` runs when the answer is already sent. A client
+may read its own write too early, and a COMMIT that fails was announced as a success. In the
+service the answer comes last. (`pg_advisory_unlock_all` begins what asyncpg's pool says to clean a
+connection that comes back.)
+
+## The pool's law
+
+A connection that is held for as long as the API takes serves one request in that time. So
+
+- implicit transactions: requests a second ≤ **connections / time of the call**
+- explicit ones: requests a second ≤ **users / time of the call**, or what the CPU allows
+
+whatever the framework, the driver or the database.
+
+## Requests that meet
+
+All at once on a pool of {POOL}. The peers take turns: with a pool of {POOL} and a call of a second, the last of
+20 has waited for three others.
+
+{bursts}
+
+![Connections held during 20 synchronizations](plots/burst.svg)
+
+## A crowd
+
+{CROWD:,} users who synchronize again and again, one worker, {CROWD_POOL} connections, an upstream of {PAUSE} s. Arithmetic
+allows {CROWD} / {PAUSE} = {CROWD // PAUSE} requests a second; a transaction held meanwhile allows {CROWD_POOL} / {PAUSE} = {CROWD_POOL // PAUSE}. The upstream must let
+in as many calls as there are users: `UPSTREAM_MAX_CONNECTIONS` is 1000 by default.
+
+{crowds}
+
+![Connections held while {CROWD:,} users synchronize](plots/crowd.svg)
+
+Latencies count from the request to its answer, failures those that were answered within the ten
+seconds of counting. The peer's users are not failed but waiting, for up to the 30 seconds that
+SQLAlchemy's pool lets them.
+
+## What it costs
+
+- Between the two transactions the note may change. So the second one stores the content only where
+  the version is still the one that was read (`WHERE version = …`), and the caller hears 409 where it is
+  not. A transaction held open would not prevent that either: at PostgreSQL's default isolation it
+  overwrites what came meanwhile, without a word.
+- A connection is taken twice. That is a fraction of a millisecond, see the log above.
+"""
+
+
+def write(results: Results) -> None:
+    from benchmarks.plots import draw
+
+    lines = [f"{json.dumps(name)}: {json.dumps(part)}" for name, part in results.items()]
+    RESULTS.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    for path, text in documents(results).items():
+        path.write_text(text)
+    draw(results, DOCS / "plots")
+
+
+def documents(results: Results) -> dict[Path, str]:
+    return {
+        DOCS / "performance.md": performance(results),
+        DOCS / "transactions.md": transactions(results),
+    }

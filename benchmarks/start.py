@@ -1,0 +1,45 @@
+"""How long it takes from `cookiecutter` to the first answer, for each package manager."""
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from pip._internal.models.index import PyPI
+
+from benchmarks.bench import Bench
+from benchmarks.servers import free_port
+from tests.choices import CHOICES, ROOT
+from tests.user import User, clean_environment
+
+BIN = Path(sys.executable).parent
+
+
+def first_answer(packaging: str) -> float:
+    """Render a project and `make run` it as its user would; return the seconds that took."""
+    with tempfile.TemporaryDirectory() as folder:
+        tools = Path(folder) / "tools"
+        tools.mkdir()
+        python = Path(sys.executable).resolve()
+        poetry = BIN.parent / "poetry" / "bin" / "poetry"
+        programs = {"python": python, "python3": python, "uv": BIN / "uv", "poetry": poetry}
+        for name, path in programs.items():
+            (tools / name).symlink_to(path)
+        environment = clean_environment(tools)
+        environment |= {"UV_PYTHON": str(python), "POETRY_PYPI_MIRROR_URL": PyPI.simple_url}
+        port = free_port()
+        started = time.monotonic()
+        render = [BIN / "cookiecutter", "--no-input", "--output-dir", folder, ROOT]
+        subprocess.run([*render, f"packaging={packaging}"], check=True, capture_output=True)
+        [project] = (path.parent for path in Path(folder).glob("*/README.md"))
+        user = User(project, environment)
+        with user.serves(f"make run PORT={port}", f"http://127.0.0.1:{port}/notes"):
+            return time.monotonic() - started
+
+
+def measure(bench: Bench) -> dict[str, Any]:
+    """Do it once to fill the caches, and then for the record."""
+    track = bench.progress.track(CHOICES["packaging"], description="First answer")
+    return {packaging: [first_answer(packaging) for _ in range(2)][-1] for packaging in track}
