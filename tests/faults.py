@@ -541,6 +541,8 @@ class Client:
             self.longest_refusal = max(self.longest_refusal, seconds)
             if not answer.headers.get("retry-after"):
                 self.faults.append(f"{method} {path}: no Retry-After")
+            if answer.headers["content-type"] != "application/problem+json":
+                self.faults.append(f"{method} {path}: no problem")
         elif answer.status == 409:
             self.conflicts += 1
         elif answer.status not in (200, 201):

@@ -149,9 +149,9 @@ async def fail_in_every_way(program: Combination, database_url: str, folder: Pat
         "PYTHONPATH": os.pathsep.join(map(str, [folder, *rooms(program)])),
         "DATABASE_URL": database_url,
         "UPSTREAM_URL": f"http://127.0.0.1:{upstream}",
-        "UPSTREAM_TIMEOUT": "0.3",
+        "UPSTREAM_TIMEOUT": "1",
         "DATABASE_POOL_TIMEOUT": "2",
-        "DATABASE_STATEMENT_TIMEOUT": "0.3",
+        "DATABASE_STATEMENT_TIMEOUT": "1",
         "PYTHONWARNINGS": "error",
     }
     ini = folder / "alembic.ini"

@@ -7,6 +7,7 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import asyncpg
@@ -36,9 +37,10 @@ PROBLEM = b"""{"type": "about:blank", "title": "Bad Request", "status": 400, \
 NOT_HTTP = b"""HTTP/1.1 400 Bad Request\r
 Content-Type: application/problem+json\r
 Content-Length: %d\r
+X-Request-ID: %s\r
 Connection: close\r
 \r
-%s""" % (len(PROBLEM), PROBLEM)
+%s"""
 
 
 class Protocol(HttpToolsProtocol):
@@ -68,7 +70,7 @@ class Protocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP with a problem, like all else that is refused."""
-        self.transport.write(NOT_HTTP)
+        self.transport.write(NOT_HTTP % (len(PROBLEM), token_hex(16).encode(), PROBLEM))
         self.transport.close()
 
     def shutdown(self) -> None:
@@ -122,7 +124,7 @@ if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
 
 
 async def connection_limit() -> int:
-    """Ask the server how many connections it has for this user."""
+    """Ask the server how many connections it has for users that are not special."""
     connection = await asyncpg.connect(
         settings.dsn,
         timeout=settings.database_pool_timeout,
@@ -148,7 +150,7 @@ def over_budget(server: Any) -> str | None:
     if limit is None:
         try:
             limit = asyncio.run(connection_limit())
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except Exception as error:  # whatever it is, what serves should go on serving
             server.log.warning(
                 "Could not ask the database for its connection limit: %s", type(error).__name__
             )

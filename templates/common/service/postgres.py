@@ -16,6 +16,7 @@ SQLSTATES: Mapping[str, type[Unavailable]] = {
     "08": Unavailable,  # connection exception
     "25006": ReadOnly,
     "25P03": StatementTimedOut,  # idle in a transaction for too long
+    "25P04": StatementTimedOut,  # the transaction took too long
     "28": Unavailable,  # the server does not let us in
     "3D000": Unavailable,  # the database does not exist (yet)
     "40001": Collision,  # serialization failure

@@ -78,7 +78,10 @@ Hosts = Annotated[
 
 
 def usable_cpus() -> int:
-    """Count the CPUs this process may run on, which `taskset` and containers make fewer."""
+    """Count the CPUs this process may run on, which `taskset` and cpusets make fewer.
+
+    A container's quota of CPU time does not: there, set WEB_CONCURRENCY.
+    """
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -93,7 +93,8 @@ async def started(settings: Settings, folder: Path, **environment: str) -> Async
 
     listening = asyncio.create_task(listen())
     try:
-        await ready.wait()
+        async with asyncio.timeout(60):
+            await ready.wait()
         assert not listening.done(), process.lines
         yield process
     finally:

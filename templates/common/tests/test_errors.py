@@ -110,7 +110,9 @@ async def test_a_caller_who_leaves_is_no_failure_of_the_service(
     assert "unexpected" not in capsys.readouterr().out
 
 
-def test_a_websocket_is_refused(settings: Settings) -> None:
+@pytest.mark.parametrize("headers", [{}, {"Content-Length": "0"}])
+def test_a_websocket_is_refused(settings: Settings, headers: dict[str, str]) -> None:
     client = TestClient(create_app(settings))
-    with pytest.raises(WebSocketDisconnect), client.websocket_connect("/health/live"):
+    connecting = client.websocket_connect("/health/live", headers=headers)
+    with pytest.raises(WebSocketDisconnect), connecting:
         pass

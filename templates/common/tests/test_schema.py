@@ -26,6 +26,7 @@ async def test_the_service_does_what_its_schema_says(
         stdout=PIPE,
         stderr=STDOUT,
     )
-    said, _ = await asking.communicate()
+    async with asyncio.timeout(600):
+        said, _ = await asking.communicate()
     found = "\n".join(line[:500] for line in said.decode().splitlines())  # some are a body long
     assert asking.returncode == 0, found

@@ -114,8 +114,8 @@ async def test_an_upstream_that_is_slow_times_out(
         return 200, content()
 
     upstream.answer, upstream.pause = slow, 0.15
-    started = time.monotonic()
     async with serve(settings, upstream_timeout=0.25) as client:
+        started = time.monotonic()
         problem(await client.post("/notes/1/synchronize"), 504)
         assert time.monotonic() - started < 1
         assert (await client.get("/notes/1")).json() == note

@@ -187,10 +187,10 @@ async def test_a_server_that_falls_silent_is_waited_for_once(
 ) -> None:
     """And not by a ROLLBACK again, nor by who comes next."""
     url = SecretStr(wire.url)
-    async with serve(settings, database_url=url, database_statement_timeout=0.5) as client:
+    async with serve(settings, database_url=url, database_statement_timeout=1) as client:
         assert (await client.get("/notes/1")).json() == note
         wire.fall_silent()
-        async with asyncio.timeout(1.5):
+        async with asyncio.timeout(2.8):
             problem(await client.request(method, path, json=body), 503)
         wire.speak()
         assert (await client.request(method, path, json=body)).is_success

@@ -90,8 +90,8 @@ class Database:
         try:
             async with asyncio.timeout(self._statement_timeout):
                 await self._pool.close()
-        except TimeoutError:
-            log.warning("the pool could not be closed in time")
+        except Exception as error:
+            log.warning("the pool could not be closed", cause=type(error).__name__)
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:

@@ -58,14 +58,14 @@ class Database:
         try:
             async with asyncio.timeout(self._statement_timeout):
                 await self._engine.dispose()
-        except TimeoutError:
-            log.warning("the pool could not be closed in time")
+        except Exception as error:
+            log.warning("the pool could not be closed", cause=type(error).__name__)
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """Lend a session on which each statement stands alone: no BEGIN, no COMMIT."""
         try:
-            async with self._readers() as session, self._connected(session):
+            async with self._lent(self._readers) as session:
                 yield session
         except Exception as error:
             if unavailable := translated(error):
@@ -76,7 +76,7 @@ class Database:
     async def transaction(self) -> AsyncIterator[Connection]:
         """Lend a session in a transaction: committed at the end, rolled back if it raises."""
         try:
-            async with self._sessions() as session, self._connected(session):
+            async with self._lent(self._sessions) as session:
                 yield session
                 await session.flush()
                 try:
@@ -96,17 +96,24 @@ class Database:
             await connection.execute(text("SELECT 1"))
 
     @asynccontextmanager
-    async def _connected(self, session: AsyncSession) -> AsyncIterator[None]:
+    async def _lent(
+        self, sessions: async_sessionmaker[AsyncSession]
+    ) -> AsyncIterator[AsyncSession]:
+        """Lend a session that has its connection."""
+        taken = False
         try:
-            await self._turns.take(session.connection)
-        except TimeoutError as error:
-            raise PoolExhausted from error
-        except Exception as error:
-            raise translated(error) or Unavailable() from error
-        try:
-            yield
+            async with sessions() as session:
+                try:
+                    await self._turns.take(session.connection)
+                except TimeoutError as error:
+                    raise PoolExhausted from error
+                except Exception as error:
+                    raise translated(error) or Unavailable() from error
+                taken = True
+                yield session
         finally:
-            self._turns.give_back()
+            if taken:  # and the session closed, or who is next would wait in the pool's own queue
+                self._turns.give_back()
 
 
 def engine(settings: DatabaseSettings) -> AsyncEngine:
