@@ -16,14 +16,14 @@ from tests.choices import PROGRAMS, ROOT, Combination, name, rooms
 # Counted on Python 3.11; others and later libraries differ by less than the margin.
 REQUESTS = ("read one", "list 10", "create", "change")
 CALLS = {
-    "fastapi-core-asyncpg": (1285, 1442, 1650, 1905),
-    "fastapi-core-databases": (1689, 1942, 2475, 3087),
-    "fastapi-orm-asyncpg": (1702, 2070, 2632, 3349),
-    "fastapi-orm-databases": (1947, 2957, 2710, 3579),
-    "starlette-core-asyncpg": (819, 918, 1313, 1283),
-    "starlette-core-databases": (1223, 1418, 2138, 2465),
-    "starlette-orm-asyncpg": (1236, 1546, 2295, 2727),
-    "starlette-orm-databases": (1481, 2433, 2373, 2957),
+    "fastapi-core-asyncpg": (1070, 1224, 1485, 1746),
+    "fastapi-core-databases": (1510, 1764, 2350, 2964),
+    "fastapi-orm-asyncpg": (1617, 1990, 2592, 3299),
+    "fastapi-orm-databases": (1768, 2779, 2585, 3456),
+    "starlette-core-asyncpg": (585, 697, 1124, 1105),
+    "starlette-core-databases": (1025, 1237, 1989, 2323),
+    "starlette-orm-asyncpg": (1132, 1463, 2231, 2658),
+    "starlette-orm-databases": (1283, 2252, 2224, 2815),
 }
 MARGIN = 1.05
 
