@@ -6,6 +6,7 @@ While users write, read and synchronize, each of these functions breaks somethin
 
 import asyncio
 import json
+import math
 import random
 import re
 import shutil
@@ -521,10 +522,15 @@ async def weigh(stage: Stage) -> dict[str, Any]:
     for requests in (10_000, 90_000):
         client = Client(stage.service.port, stage.upstream, busy=True)
         await client.start()
-        await until(lambda client=client, most=requests: client.sent >= most, 1800)
+        await until(lambda client=client, most=requests: client.sent >= most - 5000, 1800)
+        # Python leaves some garbage for later: the least of a while is what it cannot do without.
+        weight = math.inf
+        while client.sent < requests:
+            weight = min(weight, process.memory_full_info().uss / 1_000_000)
+            await asyncio.sleep(0.1)
         await client.stop()
         assert client.faults == []
-        weights.append(process.memory_full_info().uss / 1_000_000)
+        weights.append(weight)
     first, last = weights
     print(weights)
     assert last <= first * 1.05
