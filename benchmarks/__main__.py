@@ -12,13 +12,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import costs, report, scaling, start, waiting
+from benchmarks import costs, parts, report, scaling, start, waiting
 from benchmarks.bench import bench
 from benchmarks.database import execute
 from benchmarks.figures import Results, bounds, middle, ratios
 from benchmarks.load import WORKS, Work, wrk
 from benchmarks.machine import machine
-from benchmarks.programs import ALL, floor
+from benchmarks.programs import ALL, floor, floors
 from tests.choices import ROOT
 
 # Of the last whole run, section by section; docs/results.json is what is committed.
@@ -27,6 +27,10 @@ QUICK = [
     *("fastapi-core-asyncpg", "starlette-core-asyncpg", "fastapi-orm-asyncpg"),
     *("floors/fastapi-asyncpg", "floors/starlette-asyncpg", "peers/fastapi-session"),
 ]
+
+
+# The largest tables last: they leave much for PostgreSQL to clear up.
+SECTIONS = {"costs": costs, "parts": parts, "waiting": waiting, "start": start, "scaling": scaling}
 
 
 def rounded(value: Any) -> Any:
@@ -38,17 +42,19 @@ def rounded(value: Any) -> Any:
     return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
-def run() -> Results:
-    """Measure everything."""
-    results: Results = {}
+def run(names: list[str]) -> Results:
+    """Measure these sections, and take the others from the last time that they were measured."""
     KEPT.mkdir(exist_ok=True)
+    kept = {name: KEPT / f"{name}.json" for name in SECTIONS}
+    if missing := [name for name in SECTIONS if name not in names and not kept[name].exists()]:
+        raise SystemExit(f"Never measured here, so to be named, too: {', '.join(missing)}")
+    results: Results = {}
     with bench(quick=False) as shared:
         results["machine"] = machine(execute(shared.database, "SHOW server_version")[0][0])
-        # The largest tables last: they leave much for PostgreSQL to clear up.
-        for section in (costs, waiting, start, scaling):
-            name = section.__name__.rpartition(".")[2]
-            results[name] = rounded(section.measure(shared))
-            (KEPT / f"{name}.json").write_text(json.dumps(results[name]))
+        for name, section in SECTIONS.items():
+            if name in names:
+                kept[name].write_text(json.dumps(rounded(section.measure(shared))))
+            results[name] = json.loads(kept[name].read_text())
     return results
 
 
@@ -91,7 +97,9 @@ def quick() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("run", help="measure everything and write the documents")
+    command = commands.add_parser("run", help="measure and write the documents")
+    only = "measure only these, and take the others from the last time"
+    command.add_argument("sections", nargs="*", choices=[*SECTIONS], metavar="section", help=only)
     commands.add_parser("write", help="write the documents from docs/results.json again")
     commands.add_parser("quick", help="measure and print a little")
     command = commands.add_parser("compare", help="measure some programs and their floors")
@@ -108,7 +116,7 @@ def main() -> None:
     # So that what was started ends with us.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if given.command == "run":
-        results = run()
+        results = run(given.sections or [*SECTIONS])
         report.write(results)
         for bound in bounds(results):
             Console().print("met    " if bound.met else "NOT MET", *report.bound(bound)[:3])
@@ -117,7 +125,7 @@ def main() -> None:
     elif given.command == "quick":
         quick()
     else:
-        names = sorted({*given.programs, *map(floor, given.programs)})
+        names = sorted({each for name in given.programs for each in (name, *floors(name))})
         works = [work for work in WORKS if given.work is None or work.name in given.work]
         compare(names, works, given.rounds, given.seconds)
 

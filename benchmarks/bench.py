@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.progress import Progress
 
 from benchmarks.database import postgres
-from benchmarks.programs import ALL
+from benchmarks.programs import ALL, Program
 from benchmarks.servers import Server, served, upstream
 
 
@@ -21,7 +21,7 @@ class Bench:
 
     @contextmanager
     def serve(
-        self, *names: str, pool: int, watched: Path | None = None, **settings: object
+        self, *names: str | Program, pool: int, watched: Path | None = None, **settings: object
     ) -> Iterator[list[Server]]:
         """Serve programs side by side, each with a pool of its own."""
         settings = {
@@ -30,8 +30,9 @@ class Bench:
             "upstream_url": self.upstream.url,
             **settings,
         }
+        programs = [name if isinstance(name, Program) else ALL[name] for name in names]
         with ExitStack() as stack:
-            yield [stack.enter_context(served(ALL[name], watched, **settings)) for name in names]
+            yield [stack.enter_context(served(one, watched, **settings)) for one in programs]
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from benchmarks.programs import ALL
 from benchmarks.servers import Server, pause
 
 POOL = 10
+PAUSES = 3.5  # of a slow upstream are measured
 
 
 def measure(
@@ -19,17 +20,25 @@ def measure(
     names: Sequence[str] = tuple(ALL),
     works: Sequence[Work] = WORKS,
     slow: Sequence[Work] = SLOW_WORKS,
-    rounds: int = 3,
+    rounds: int | None = None,
     seconds: int = 2,
 ) -> dict[str, Any]:
     """Measure each work of each program once a round, in an order that changes.
+
+    rounds: the works' own number of them where it is not given.
 
     So what else the machine does, and how warm it is, is shared by all.
     """
     found: dict[str, Any] = {work.name: {name: [] for name in names} for work in works}
     with bench.serve(*names, pool=POOL) as running:
         servers = dict(zip(names, running, strict=True))
-        turns = [(turn, work) for turn in range(rounds + 1) for work in works]
+        last = {work.name: rounds or work.rounds for work in works}
+        turns = [
+            (turn, work)
+            for turn in range(max(last.values()) + 1)
+            for work in works
+            if turn <= last[work.name]
+        ]
         for turn, work in bench.progress.track(turns, description="What a request costs"):
             fill(bench.database, NOTES)
             pause(bench.upstream, work.pause)
@@ -45,9 +54,12 @@ def measure(
 
 
 def together(servers: dict[str, Server], work: Work) -> dict[str, Any]:
-    """Measure a work of all programs at once, on notes of their own: most of it is waiting."""
+    """Measure a work of all programs at once, on notes of their own: most of it is waiting.
+
+    It ends in the middle of a pause, as far from the answers as can be.
+    """
     share = NOTES // len(servers)
-    seconds = round(5 + 2 * work.pause)
+    seconds = PAUSES * work.pause
     with ThreadPoolExecutor(len(servers)) as threads:
         asked = {
             name: threads.submit(ask, server, work, seconds, 1 + turn * share, share)

@@ -3,14 +3,18 @@
 import os
 import platform
 import re
+import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
 import psutil
 
+from benchmarks.load import wrk
+
 LIBRARIES = (
-    *("fastapi", "starlette", "uvicorn", "uvloop", "httptools", "pydantic", "orjson", "structlog"),
-    *("sqlalchemy", "asyncpg", "databases", "psycopg", "httpx2", "prometheus-client", "gunicorn"),
+    *("fastapi", "starlette", "uvicorn", "uvloop", "httptools", "pydantic", "pydantic-settings"),
+    *("orjson", "structlog", "aiohttp", "prometheus-client", "gunicorn", "uvicorn-worker"),
+    *("sqlalchemy", "asyncpg", "databases", "psycopg", "httpx2"),
 )
 
 
@@ -31,5 +35,6 @@ def machine(postgresql: str) -> dict[str, str]:
         "system": f"{platform.system()} {platform.release().partition('-')[0]}",
         "Python": platform.python_version(),
         "PostgreSQL": postgresql,
+        "wrk": subprocess.run([wrk(), "-v"], capture_output=True, text=True).stdout.split()[1],
         "libraries": ", ".join(f"{name} {version(name)}" for name in LIBRARIES),
     }

@@ -12,7 +12,17 @@ from matplotlib.figure import Figure
 
 from benchmarks.figures import COMBINATIONS, Results, middle
 from benchmarks.programs import FLOORS, PEERS
-from benchmarks.waiting import BURST, CROWD, CROWD_POOL, EXPLICIT, IMPLICIT, PAUSE, POOL
+from benchmarks.waiting import (
+    BURST,
+    CROWD,
+    CROWD_POOL,
+    CROWD_STEP,
+    EXPLICIT,
+    IMPLICIT,
+    PAUSE,
+    POOL,
+    STEP,
+)
 
 STYLE = {
     "axes.edgecolor": "#999999",
@@ -97,7 +107,7 @@ def burst(results: Results) -> Figure:
         f"pool of {POOL}, upstream of {seconds} s"
         for name in (IMPLICIT, EXPLICIT)
     ]
-    return both(held, 0.01, POOL, titles)
+    return both(held, STEP, POOL, titles)
 
 
 def crowd(results: Results) -> Figure:
@@ -108,7 +118,7 @@ def crowd(results: Results) -> Figure:
         f"pool of {CROWD_POOL}, upstream of {PAUSE} s"
         for name in (IMPLICIT, EXPLICIT)
     ]
-    return both(held, 0.05, CROWD_POOL, titles)
+    return both(held, CROWD_STEP, CROWD_POOL, titles)
 
 
 PLOTS = {"costs": costs, "pools": pools, "burst": burst, "crowd": crowd}

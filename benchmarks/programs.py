@@ -41,4 +41,15 @@ def floor(name: str) -> str:
     return f"floors/{framework}-asyncpg"
 
 
+def keeping(name: str) -> str:
+    """Name the floor that, as the service does, leaves connections as they come back."""
+    return f"{floor(name)}-keeping"
+
+
+def floors(name: str) -> list[str]:
+    """Name all that a program is to be seen beside."""
+    bare = floor(name).replace("asyncpg", "databases")
+    return [floor(name), keeping(name), *([bare] if name.endswith("-databases") else [])]
+
+
 ALL = {program.name: program for program in (*SERVICES, *FLOORS, *PEERS)}

@@ -12,16 +12,15 @@ from urllib.request import urlopen
 
 from benchmarks.bench import Bench
 from benchmarks.database import execute, fill
-from benchmarks.load import WORKS, Work, ask
+from benchmarks.load import READ, Work, ask
 from benchmarks.programs import ALL
 from benchmarks.servers import deployed
 
-READ = WORKS[0]
 WORKERS = [1, 2]
 POOLS = [1, 2, 5, 10, 20, 50]
 ROWS = [10**3, 10**5, 10**7]
 LAYERS = [name for name in ALL if name.startswith("fastapi-")]
-TIMED = ["fastapi-core-asyncpg", "fastapi-orm-asyncpg"]
+TIMED = ["floors/fastapi-asyncpg", "fastapi-core-asyncpg", "fastapi-orm-asyncpg"]
 
 
 def workers(bench: Bench) -> dict[str, Any]:
@@ -78,8 +77,9 @@ def table(bench: Bench) -> dict[str, Any]:
             Work("page of not synchronized", f"/notes?after={middle}&synchronized=false"),
         ]
         results: dict[str, Any] = {name: {work.name: [] for work in works} for name in TIMED}
-        with bench.serve(*LAYERS, pool=1) as running:
-            servers = dict(zip(LAYERS, running, strict=True))
+        names = sorted({*LAYERS, *TIMED})
+        with bench.serve(*names, pool=1) as running:
+            servers = dict(zip(names, running, strict=True))
             for turn in range(4):
                 for name in TIMED:
                     for work in works:
@@ -88,8 +88,11 @@ def table(bench: Bench) -> dict[str, Any]:
                             results[name][work.name].append(result)
             with explained(bench) as explain:
                 plans = {
-                    name: {work.name: explain(server.url + work.path) for work in works + filtered}
-                    for name, server in servers.items()
+                    name: {
+                        work.name: explain(servers[name].url + work.path)
+                        for work in works + filtered
+                    }
+                    for name in LAYERS
                 }
         found[rows] = {"results": results, "plans": plans}
     return found
@@ -115,8 +118,10 @@ def explained(bench: Bench) -> Iterator[Callable[[str], str]]:
         raise SystemExit(f"PostgreSQL logged no plan for {url}")
 
     execute(bench.database, setting.format("SET", "= 0"), reload)
-    yield explain
-    execute(bench.database, setting.format("RESET", ""), reload)
+    try:
+        yield explain
+    finally:
+        execute(bench.database, setting.format("RESET", ""), reload)
 
 
 def measure(bench: Bench) -> dict[str, Any]:

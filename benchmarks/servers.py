@@ -62,10 +62,11 @@ def running(command: list[str], port: int, **environment: str) -> Iterator[Serve
             start_new_session=True,
         )
         try:
+            deadline = time.monotonic() + 60
             while not answers(f"{url}/notes?limit=1"):
-                if server.poll() is not None:
+                if server.poll() is not None or time.monotonic() > deadline:
                     log.seek(0)
-                    raise SystemExit(f"{' '.join(command)} ended:\n{log.read().decode()}")
+                    raise SystemExit(f"{' '.join(command)} does not answer:\n{log.read().decode()}")
                 time.sleep(0.05)
             yield Server(url, psutil.Process(server.pid))
         finally:
@@ -118,5 +119,6 @@ def upstream() -> Iterator[Server]:
     port = free_port()
     command = [sys.executable, "-m", "uvicorn", "benchmarks.upstream:app", "--port", str(port)]
     command += ["--no-access-log", "--log-level", "warning", "--lifespan", "off"]
+    command += ["--timeout-keep-alive", "120"]  # longer than any client keeps one
     with running(command, port, PYTHONPATH=str(ROOT)) as server:
         yield server

@@ -5,7 +5,7 @@ import json
 import re
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -25,6 +25,7 @@ POOL = 5
 BURSTS = [(5, 5), (10, 5), (20, 1)]  # users at once, and the seconds that the upstream takes
 BURST = BURSTS[-1]
 CROWD, CROWD_POOL, PAUSE = 1000, 10, 5
+STEP, CROWD_STEP = 0.01, 0.05  # seconds over which a pool's occupancy is averaged
 
 
 async def burst(url: str, users: int, first: int = 1) -> float:
@@ -36,7 +37,9 @@ async def burst(url: str, users: int, first: int = 1) -> float:
         statuses = await asyncio.gather(*asked)
         if set(statuses) != {200}:
             raise SystemExit(f"{url} answered {statuses}")
-        return time.perf_counter() - started
+        took = time.perf_counter() - started
+        await asyncio.sleep(0.1)  # some commit when they have answered
+        return took
 
 
 async def crowd(url: str, seconds: float) -> dict[str, Any]:
@@ -50,19 +53,23 @@ async def crowd(url: str, seconds: float) -> dict[str, Any]:
     waited: list[float] = []
     failed = 0
 
-    async def use(note: int) -> None:
+    def count(answered: bool, asked: float) -> None:
         nonlocal failed
+        if begin <= (now := time.perf_counter()) < end:
+            if answered:
+                waited.append(now - asked)
+            else:
+                failed += 1
+
+    async def use(note: int) -> None:
         await asyncio.sleep(PAUSE * note / CROWD)
-        while time.perf_counter() < end:
+        while (asked := time.perf_counter()) < end:
             try:
                 async with User(url) as user:
                     while (asked := time.perf_counter()) < end:
-                        status = await user.synchronize(note)
-                        if begin <= (now := time.perf_counter()) < end:
-                            failed += status != 200
-                            waited.append(now - asked)
+                        count(await user.synchronize(note) == 200, asked)
             except (EOFError, ConnectionError):
-                failed += 1  # uvicorn hangs up after an unexpected error: come back
+                count(False, asked)  # uvicorn hangs up after an unexpected error: come back
 
     users = [asyncio.create_task(use(note)) for note in range(1, CROWD + 1)]
     await asyncio.sleep(end - started)
@@ -71,9 +78,10 @@ async def crowd(url: str, seconds: float) -> dict[str, Any]:
     for error in await asyncio.gather(*users, return_exceptions=True):
         if isinstance(error, Exception):
             raise error
+    if len(waited) < 2:
+        raise SystemExit(f"{url} answered {len(waited)} times to {CROWD} users, {failed} failed")
     cuts = quantiles(waited, n=100)
-    rate = (len(waited) - failed) / seconds
-    return {"rate": rate, "failed": failed, "p50": cuts[49], "p99": cuts[98]}
+    return {"rate": len(waited) / seconds, "failed": failed, "p50": cuts[49], "p99": cuts[98]}
 
 
 def occupancy(file: Path, begin: float, end: float, step: float) -> list[float]:
@@ -126,19 +134,31 @@ async def timeline(bench: Bench, name: str) -> list[tuple[float, str]]:
             serving = bench.serve(name, pool=1, watched=file, **urls)
             [server] = await asyncio.to_thread(stack.enter_context, serving)
             async with User(server.url) as user:
-                await user.synchronize(1)  # opens a connection and prepares the statements
+                opened = await user.synchronize(1)  # a connection, and prepares the statements
                 await asyncio.sleep(0.1)
                 events.clear()
                 note("the request")
-                await user.synchronize(1)
+                status = await user.synchronize(1)
                 note("the answer")
                 await asyncio.sleep(0.1)
+            if {opened, status} != {200}:
+                raise SystemExit(f"{name} answered {opened} and {status}")
             await asyncio.to_thread(stack.close)
         await wire.stop()
         begin, end = events[0][0], events[-1][0]
         lent = [line.split() for line in file.read_text().splitlines()]
         events += [(float(at), what) for at, what in lent if begin < float(at) < end + 0.1]
-    return [(round((at - begin) * 1000, 1), what) for at, what in sorted(events)]
+    found = [(round((at - begin) * 1000, 1), what) for at, what in sorted(events)]
+    if name == EXPLICIT and not committed(found):
+        raise SystemExit(f"{name} answered before its COMMIT: {found}")
+    return found
+
+
+def committed(timeline: Sequence[Sequence[Any]]) -> bool:
+    """Tell whether the transaction that wrote was committed before the answer."""
+    whats = [what for _, what in timeline]
+    commits = [turn for turn, what in enumerate(whats) if what == "COMMIT"]
+    return bool(commits) and commits[-1] < whats.index("the answer")
 
 
 @contextmanager
@@ -189,7 +209,7 @@ def crowds(bench: Bench) -> dict[str, Any]:
             found[name] = asyncio.run(crowd(server.url, 2 * PAUSE))
             end = time.time() - begin
             if name in (EXPLICIT, IMPLICIT):
-                found[name]["held"] = occupancy(file, begin, min(end, 3.5 * PAUSE), 0.05)
+                found[name]["held"] = occupancy(file, begin, min(end, 3.5 * PAUSE), CROWD_STEP)
     return found
 
 
@@ -200,8 +220,8 @@ def held(bench: Bench, name: str) -> list[float]:
     with watched(bench, name, POOL) as (server, file):
         begin = time.time()
         took = asyncio.run(burst(server.url, users))
-        time.sleep(0.3)  # until the last connection is back, and a little more
-        return occupancy(file, begin, took + 0.2, 0.01)
+        time.sleep(0.2)  # until the last connection is back, and a little more
+        return occupancy(file, begin, took + 0.2, STEP)
 
 
 def measure(bench: Bench) -> dict[str, Any]:

@@ -1,29 +1,14 @@
 """Bare FastAPI and asyncpg: models where FastAPI wants them, rows handed over as they are."""
 
-import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
-import asyncpg
-import httpx2
 from fastapi import FastAPI, Request
 
 from benchmarks.floors import statements as sql
+from benchmarks.floors.resources import ask, lifespan
 from benchmarks.schemas import Content, NewNote, Note, NoteChange, NotePage
 
-
-@asynccontextmanager
-async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
-    size = int(os.environ["DATABASE_POOL_SIZE"])
-    async with (
-        asyncpg.create_pool(os.environ["DATABASE_URL"], min_size=size, max_size=size) as pool,
-        httpx2.AsyncClient(base_url=os.environ["UPSTREAM_URL"], timeout=10) as upstream,
-    ):
-        yield {"pool": pool, "upstream": upstream}
-
-
-app = FastAPI(lifespan=lifespan)
+app = FastAPI(lifespan=lifespan())
 
 
 @app.get("/notes", response_model=NotePage)
@@ -61,10 +46,7 @@ async def change_note(note_id: int, change: NoteChange, request: Request) -> Any
 @app.post("/notes/{note_id}/synchronize", response_model=Note)
 async def synchronize_note(note_id: int, request: Request) -> Any:
     note = Note(**await request.state.pool.fetchrow(sql.GET, note_id))
-    headers = {"Content-Type": "application/json"}
-    sent = await request.state.upstream.post(
-        f"/notes/{note_id}", content=note.model_dump_json(), headers=headers
-    )
-    made = Content.model_validate_json(sent.content)
+    sent = await ask(request.state.upstream, note_id, note.model_dump_json())
+    made = Content.model_validate_json(sent)
     values = note_id, note.version, made.title, made.body
     return await write(request, sql.SYNCHRONIZE, *values)

@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx2
 from databases import Database
 from fastapi import FastAPI, Request
 from sqlalchemy import func, insert, select, update
 
+from benchmarks.floors.resources import ask, session
 from benchmarks.models import notes, revisions
 from benchmarks.schemas import Content, NewNote, Note, NoteChange, NotePage
 
@@ -19,7 +19,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     size = int(os.environ["DATABASE_POOL_SIZE"])
     async with (
         Database(os.environ["DATABASE_URL"], min_size=size, max_size=size) as database,
-        httpx2.AsyncClient(base_url=os.environ["UPSTREAM_URL"], timeout=10) as upstream,
+        session() as upstream,
     ):
         yield {"database": database, "upstream": upstream}
 
@@ -73,11 +73,8 @@ async def change_note(note_id: int, change: NoteChange, request: Request) -> Any
 @app.post("/notes/{note_id}/synchronize", response_model=Note)
 async def synchronize_note(note_id: int, request: Request) -> Any:
     note = Note(**await get(request, note_id))
-    headers = {"Content-Type": "application/json"}
-    sent = await request.state.upstream.post(
-        f"/notes/{note_id}", content=note.model_dump_json(), headers=headers
-    )
-    made = Content.model_validate_json(sent.content)
+    sent = await ask(request.state.upstream, note_id, note.model_dump_json())
+    made = Content.model_validate_json(sent)
     query = update(notes).where(notes.c.id == note.id, notes.c.version == note.version)
     values = {"version": notes.c.version + 1, "updated_at": func.now()}
     values |= {"title": made.title, "body": made.body, "synchronized_at": func.now()}

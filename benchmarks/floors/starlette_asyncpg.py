@@ -1,12 +1,7 @@
 """Bare Starlette, asyncpg and orjson."""
 
-import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
-import asyncpg
-import httpx2
 import orjson
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -14,16 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from benchmarks.floors import statements as sql
-
-
-@asynccontextmanager
-async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
-    size = int(os.environ["DATABASE_POOL_SIZE"])
-    async with (
-        asyncpg.create_pool(os.environ["DATABASE_URL"], min_size=size, max_size=size) as pool,
-        httpx2.AsyncClient(base_url=os.environ["UPSTREAM_URL"], timeout=10) as upstream,
-    ):
-        yield {"pool": pool, "upstream": upstream}
+from benchmarks.floors.resources import ask, lifespan
 
 
 def dumps(content: Any) -> bytes:
@@ -71,11 +57,8 @@ async def change_note(request: Request) -> Response:
 async def synchronize_note(request: Request) -> Response:
     note_id = int(request.path_params["note_id"])
     row = await request.state.pool.fetchrow(sql.GET, note_id)
-    headers = {"Content-Type": "application/json"}
-    sent = await request.state.upstream.post(
-        f"/notes/{note_id}", content=dumps(dict(row)), headers=headers
-    )
-    made = orjson.loads(sent.content)
+    sent = await ask(request.state.upstream, note_id, dumps(dict(row)))
+    made = orjson.loads(sent)
     values = note_id, row["version"], made["title"], made["body"]
     return answer(await write(request, sql.SYNCHRONIZE, *values))
 
@@ -88,5 +71,5 @@ app = Starlette(
         Route("/notes/{note_id}", change_note, methods=["PATCH"]),
         Route("/notes/{note_id}/synchronize", synchronize_note, methods=["POST"]),
     ],
-    lifespan=lifespan,
+    lifespan=lifespan(),
 )

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx2
 import orjson
 from databases import Database
 from sqlalchemy import func, insert, select, update
@@ -14,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from benchmarks.floors.resources import ask, session
 from benchmarks.models import notes, revisions
 
 
@@ -22,7 +22,7 @@ async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
     size = int(os.environ["DATABASE_POOL_SIZE"])
     async with (
         Database(os.environ["DATABASE_URL"], min_size=size, max_size=size) as database,
-        httpx2.AsyncClient(base_url=os.environ["UPSTREAM_URL"], timeout=10) as upstream,
+        session() as upstream,
     ):
         yield {"database": database, "upstream": upstream}
 
@@ -81,11 +81,8 @@ async def change_note(request: Request) -> Response:
 
 async def synchronize_note(request: Request) -> Response:
     note = await get(request)
-    headers = {"Content-Type": "application/json"}
-    sent = await request.state.upstream.post(
-        f"/notes/{note['id']}", content=dumps(note), headers=headers
-    )
-    made = orjson.loads(sent.content)
+    sent = await ask(request.state.upstream, note["id"], dumps(note))
+    made = orjson.loads(sent)
     query = update(notes).where(notes.c.id == note["id"], notes.c.version == note["version"])
     values = {"version": notes.c.version + 1, "updated_at": func.now()}
     values |= {"title": made["title"], "body": made["body"], "synchronized_at": func.now()}
