@@ -10,7 +10,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.figures import COMBINATIONS, Results, middle
+from benchmarks.figures import COMBINATIONS, ORDER, Results, middle
 from benchmarks.programs import FLOORS, PEERS
 from benchmarks.waiting import (
     BURST,
@@ -46,12 +46,11 @@ def costs(results: Results) -> Figure:
     """Draw bars of CPU a request, in groups that belong beside each other."""
     works = ["read one", "list 10", "change"]
     drawn, [axes] = figure(1, len(works), 11, 4.6, sharey=True)
-    names = [*(one.name for one in FLOORS), *COMBINATIONS, *(one.name for one in PEERS)]
     colours = [FLOOR] * len(FLOORS) + [SERVICE] * len(COMBINATIONS) + [PEER] * len(PEERS)
     for axis, work in zip(axes, works, strict=True):
         found = results["costs"][work]
-        values = [middle(found[name], "cpu") for name in names]
-        bars = axis.barh(names, values, color=colours)
+        values = [middle(found[name], "cpu") for name in ORDER]
+        bars = axis.barh(ORDER, values, color=colours)
         axis.bar_label(bars, [f"{value:.0f}" for value in values], padding=3, fontsize=9)
         axis.set_title(work)
         axis.set_xlabel("CPU a request, µs")

@@ -1,19 +1,41 @@
 """docs/performance.md and docs/transactions.md, written from docs/results.json."""
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import median
 
-from benchmarks.figures import COMBINATIONS, Bound, Results, bounds, middle, ratios
-from benchmarks.load import WORKS
-from benchmarks.programs import FLOORS, PEERS, floor
-from benchmarks.waiting import BURSTS, CROWD, CROWD_POOL, EXPLICIT, IMPLICIT, PAUSE, POOL
-from tests.choices import ROOT
+from benchmarks.costs import PAUSES
+from benchmarks.figures import (
+    COMBINATIONS,
+    ORDER,
+    Bound,
+    Results,
+    bounds,
+    middle,
+    paired,
+    ratios,
+)
+from benchmarks.load import SLOW_WORKS, WORKS, Work
+from benchmarks.parts import WHOLE
+from benchmarks.programs import PEERS, floor, keeping
+from benchmarks.unmet import UNMET
+from benchmarks.waiting import (
+    BURSTS,
+    CROWD,
+    CROWD_POOL,
+    EXPLICIT,
+    IMPLICIT,
+    PAUSE,
+    POOL,
+    committed,
+)
+from tests.choices import ROOT, TEMPLATES
 
 DOCS = ROOT / "docs"
 RESULTS = DOCS / "results.json"
-ORDER = [*(one.name for one in FLOORS), *COMBINATIONS, *(one.name for one in PEERS)]
+SNIPPET = TEMPLATES / "common" / "service" / "notes" / "synchronize.py"
 NOTE = "<!-- Written by `make bench` from results.json: not to be edited. -->"
 
 
@@ -24,9 +46,15 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 def bound(one: Bound) -> list[str]:
     sign = "≥" if one.least else "≤"
-    digits = 0 if one.unit == " %" else 2
+    digits = 1 if one.unit == " %" else 3
     measured = f"{one.measured:.{digits}f}{one.unit}"
     return [one.text, f"{sign} {one.limit:g}{one.unit}", measured, "yes" if one.met else "**no**"]
+
+
+def explained(results: Results) -> str:
+    """Say why bounds are not met, where that is known."""
+    missed = [one for one in bounds(results) if not one.met and one.key in UNMET]
+    return "".join(f"\n**{one.text}**: {UNMET[one.key].strip()}\n" for one in missed)
 
 
 def cost(results: Results, work: str) -> str:
@@ -43,12 +71,47 @@ def cost(results: Results, work: str) -> str:
                 f"{median(share):.2f}",
                 f"{min(share):.2f} to {max(share):.2f}",
                 f"{middle(found, 'rate'):.0f}",
+                f"{median(ratios(results, work, name, floor(name), 'rate')):.2f}",
                 f"{middle(found, 'p50'):.2f}",
+                f"{median(ratios(results, work, name, floor(name), 'p50')):.2f}",
                 f"{middle(found, 'p99'):.2f}",
             ]
         )
-    head = ["", "CPU, us", "spread", "x floor", "spread", "a second", "p50, ms", "p99, ms"]
+    head = ["", "CPU, us", "spread", "x floor", "spread", "a second", "x floor"]
+    head += ["p50, ms", "x floor", "p99, ms"]
     return f"### {work.capitalize()}\n\n{table(head, rows)}\n"
+
+
+def slow(results: Results, work: Work) -> str:
+    rows = [
+        [f"`{name}`", f"{one['rate']:.1f}", f"{one['p50']:.0f}", f"{one['p99']:.0f}"]
+        for name, [one] in sorted(
+            results["costs"][work.name].items(), key=lambda found: ORDER.index(found[0])
+        )
+    ]
+    most = work.users * int(PAUSES) / (PAUSES * work.pause)
+    return f"""\
+### {work.name.capitalize()}
+
+Counted over {PAUSES} pauses of the upstream, so {most:.1f} a second are the most that {work.users} users can be answered.
+
+{table(["", "a second", "p50, ms", "p99, ms"], rows)}
+"""
+
+
+def parts(results: Results) -> str:
+    tables = []
+    for name, found in results["parts"].items():
+        rows = []
+        for part, measured in found.items():
+            share = paired(measured, found[WHOLE])
+            costs = f"{(1 - median(share)) * 100:.1f} %" if part != WHOLE else ""
+            spread = f"{min(share):.2f} to {max(share):.2f}" if part != WHOLE else ""
+            figures = f"{middle(measured, 'cpu'):.0f}", f"{median(share):.3f}"
+            rows.append([part, *figures, spread, costs])
+        head = [f"`{name}` without", "CPU, us", "x whole", "spread", "costs"]
+        tables.append(table(head, rows))
+    return "\n\n".join(tables)
 
 
 def workers(results: Results) -> str:
@@ -100,10 +163,23 @@ def plans(results: Results) -> str:
 def performance(results: Results) -> str:
     machine = table(["", ""], results["machine"].items())
     first = table(
-        ["package manager", "seconds"],
-        [[name, f"{seconds:.1f}"] for name, seconds in results["start"].items()],
+        ["package manager", "seconds", "spread"],
+        [
+            [name, f"{median(took):.1f}", f"{min(took):.1f} to {max(took):.1f}"]
+            for name, took in results["start"].items()
+        ],
     )
-    costs = "\n".join(cost(results, work) for work in results["costs"])
+    costs = "\n".join(
+        [
+            *(cost(results, work.name) for work in WORKS),
+            *(slow(results, work) for work in SLOW_WORKS),
+        ]
+    )
+    beside = [
+        f"{median(ratios(results, 'read one', name, keeping(name))):.3f} (`{name}`)"
+        for name in ("starlette-core-asyncpg", "fastapi-core-asyncpg")
+    ]
+    [waiting] = {work.users for work in WORKS if work.pause}
     demanded = table(
         ["bound", "demanded", "measured", "met"], [bound(one) for one in bounds(results)]
     )
@@ -117,28 +193,36 @@ what one would write instead. `make bench` measures all of it and writes this pa
 prints a few figures in under three minutes.
 
 - **CPU** is what the operating system says the serving process took, user and system, divided by
-  the requests it answered. It is the figure to look at: unlike requests a second it does not hang
-  on what else the machine does.
+  the requests it answered. It is the figure to look at: unlike requests a second it hangs far
+  less on what else the machine does.
 - **Floors** (`benchmarks/floors/`) are as little code as answers the same bytes from the same table:
   no middleware, no log, no checks. Those on FastAPI declare their response models. **Peers**
   (`benchmarks/peers/`) are written in the usual way, equally bare: an `AsyncSession` as a dependency
   that commits after its `yield`, `engine.begin()` around each call, and a synchronous `Session` in
-  threads. A test sees that all of them answer what the service does.
+  threads. A test sees that all of them answer what the service does. Floors ask the upstream by
+  aiohttp, as the service does, and peers by httpx2, in the usual way.
+- The floors keep what asyncpg's pool does by default to clean a connection that comes back: a round
+  trip, which the service leaves out. So the bounds below compare a service without it to a floor
+  with it. Beside the same floors without it (`floors/…-keeping`), the CPU of reading one note is
+  {" and ".join(beside)}. The floors on databases clean connections, too.
 - The **service** is measured with all that it has by default: request ids, a JSON log line and
   metrics a request, error handling, limits, timeouts.
-- All are served by one uvicorn process with the same flags, a pool of 10 connections (no overflow)
-  and {WORKS[0].users} users, so that none waits for a connection, on the same PostgreSQL with `fsync` off.
+- All are served by one uvicorn process with the same flags, a pool of 10 connections (the peers'
+  SQLAlchemy would open more when these are taken, which is off: the same number for all) and
+  {WORKS[0].users} users, so that none waits for a connection, on the same PostgreSQL with `fsync` off. Where
+  the upstream takes its time there are {waiting} users, and those wait whose program keeps its
+  connections meanwhile.
 - All programs run side by side and are measured in turn, in rounds whose order changes. Figures are
   medians of the rounds. **x floor** is the ratio to the floor of the same framework on asyncpg within
-  each round. Only the synchronizations with an upstream of seconds run all at once, in one round,
-  with more users than connections.
+  each round. Only the synchronizations with an upstream of seconds run all at once, in one round:
+  most of them is waiting, so no CPU is shown.
 
 {machine}
 
 ## What it must show
 
 {demanded}
-
+{explained(results)}
 A test guards the costs, too, without a clock: `tests/test_costs.py` counts the function calls of a
 request in every combination, and the rendered tests count its statements.
 
@@ -149,17 +233,25 @@ request in every combination, and the rendered tests count its statements.
 {costs}
 What a slow upstream does to a pool is on [a page of its own](transactions.md).
 
+## What each part costs
+
+Reading one note, with everything, and with one thing left out (`benchmarks/without.py`). `Requests`
+is the middleware that makes up the request id, counts and logs; without the log line means a
+`LOG_LEVEL` of `warning`, and request ids are then neither made up nor kept, but still sent.
+
+{parts(results)}
+
 ## Workers
 
 Reading one note from gunicorn, configured as in production, by 16 users. The load and PostgreSQL
-take their share of the same CPUs, so two workers do not give twice as much here. Several workers
-share their metrics through files, which costs each request a little.
+take their share of the same CPUs. Under gunicorn metrics go through files, which the workers share.
+There is no floor here: `gunicorn.conf.py` is the service's, and nothing bare has one.
 
 {workers(results)}
 
 ## Connections
 
-50 users read one note. A pool larger than what the process can keep busy gains nothing.
+50 users read one note.
 
 ![Requests a second and the size of the pool](plots/pools.svg)
 
@@ -167,7 +259,8 @@ share their metrics through files, which costs each request a little.
 
 ## Rows
 
-Pages are found by key (`WHERE id > …`), not by `OFFSET`, so that no page is slower than another.
+Pages are found by key (`WHERE id > …`), not by `OFFSET`; how far a page in the
+middle is from the first is among the bounds above.
 
 {rows_read(results)}
 
@@ -177,8 +270,9 @@ requests were made. `$1` stands in plans that are kept for all values.
 {plans(results)}
 ## The first answer
 
-From `cookiecutter` to the first 200 of `make run`, with warm caches: rendering, installing, a
-PostgreSQL of its own, migrations, the service.
+From `cookiecutter` to the first 200 of `make run`, with warm caches, the median of three: rendering,
+installing, a PostgreSQL of its own, migrations, the service. A first `make run` also locks what the
+project depends on.
 
 {first}
 """
@@ -212,6 +306,28 @@ def crowd_rows(results: Results) -> Iterable[list[str]]:
         yield [f"`{name}`", *figures, f"{found['p99']:.2f}", str(found["failed"])]
 
 
+def snippet() -> str:
+    """Take the use case from the service, but for what its docstring says."""
+    _, begin, code = SNIPPET.read_text().partition("async def synchronize")
+    return re.sub(r'    """.*?"""\n', "", begin + code, flags=re.DOTALL)
+
+
+def taken_again(timeline: list[tuple[float, str]]) -> float:
+    """Tell how many milliseconds after the upstream's answer a connection was there again."""
+    answered = next(at for at, what in timeline if what == "the upstream answers")
+    return next(at for at, what in timeline if what == "checkout" and at >= answered) - answered
+
+
+# What came first at the peer: the answer, or its COMMIT.
+ENDS = {
+    False: """\
+Look at the end, too: code after a dependency's `yield` runs when the answer is already sent. A client
+may read its own write too early, and a COMMIT that fails was announced as a success. In the
+service the answer comes last.""",
+    True: "In both, the answer comes after the COMMIT: a write that was announced is there.",
+}
+
+
 def transactions(results: Results) -> str:
     watched = results["waiting"]["watched"]
     both = beside(watched[EXPLICIT]["timeline"], watched[IMPLICIT]["timeline"])
@@ -219,13 +335,21 @@ def transactions(results: Results) -> str:
         ["seconds until the last answer", *(f"{n} at once, upstream of {s} s" for n, s in BURSTS)],
         burst_rows(results),
     )
-    crowds = table(["", "a second", "of 200", "p50, s", "p99, s", "failed"], crowd_rows(results))
+    rates = results["waiting"]["crowds"]
+    times = rates[EXPLICIT]["rate"] / rates[IMPLICIT]["rate"]
+    refused = rates[IMPLICIT]["failed"]
+    failed = f"{refused or 'None'} of the peer's requests failed meanwhile."
+    again = taken_again(watched[EXPLICIT]["timeline"])
+    end = ENDS[committed(watched[IMPLICIT]["timeline"])]
+    crowds = table(
+        ["", "a second", f"of {CROWD // PAUSE}", "p50, s", "p99, s", "failed"], crowd_rows(results)
+    )
     return f"""\
 {NOTE}
 
 # Transactions
 
-Why a service whose transactions are visible serves a hundred times as many users on the same
+Why a service whose transactions are visible answers {times:.0f} times as many requests on the same
 connections, shown by one use case: a note is read, a slow API is asked what to make of it, and the
 answer is stored. Every figure and plot here comes from `make bench`.
 
@@ -236,14 +360,10 @@ done. The first statement takes a connection and begins a transaction, and both 
 also while the API is waited for. The service says where its transactions are instead:
 
 ```python
-async with database.connection() as connection:  # no BEGIN, no COMMIT
-    note = await queries.get(connection, note_id)
+{snippet()}```
 
-content = await upstream.synchronize(note)  # slow, and nothing is held
-
-async with database.transaction() as connection:  # committed when the block ends
-    return await queries.set_content(connection, note.id, note.version, content)
-```
+On `connection()` each statement stands alone: no BEGIN, no COMMIT. `transaction()` commits when its
+block ends.
 
 One synchronization with an upstream that takes a second, as it went on the way to PostgreSQL
 (statements), in the pool (checkout, return) and for the client (request, answer):
@@ -252,10 +372,7 @@ One synchronization with an upstream that takes a second, as it went on the way 
 {both}
 ```
 
-Look at the end, too: code after a dependency's `yield` runs when the answer is already sent. A client
-may read its own write too early, and a COMMIT that fails was announced as a success. In the
-service the answer comes last. (`pg_advisory_unlock_all` begins what asyncpg's pool says to clean a
-connection that comes back.)
+{end}
 
 ## The pool's law
 
@@ -285,9 +402,9 @@ in as many calls as there are users: `UPSTREAM_MAX_CONNECTIONS` is 1000 by defau
 
 ![Connections held while {CROWD:,} users synchronize](plots/crowd.svg)
 
-Latencies count from the request to its answer, failures those that were answered within the ten
-seconds of counting. The peer's users are not failed but waiting, for up to the 30 seconds that
-SQLAlchemy's pool lets them.
+Counted is what was answered within {2 * PAUSE} seconds. Latencies are only those of requests that were
+answered with success. {failed} The
+others wait, for up to the 30 seconds that SQLAlchemy's pool lets them.
 
 ## What it costs
 
@@ -295,7 +412,8 @@ SQLAlchemy's pool lets them.
   the version is still the one that was read (`WHERE version = …`), and the caller hears 409 where it is
   not. A transaction held open would not prevent that either: at PostgreSQL's default isolation it
   overwrites what came meanwhile, without a word.
-- A connection is taken twice. That is a fraction of a millisecond, see the log above.
+- A connection is taken twice. In the log above the second one was there {again:.1f} ms after the
+  upstream's answer.
 """
 
 
