@@ -86,7 +86,9 @@ async def crowd(url: str, seconds: float) -> dict[str, Any]:
 
 def occupancy(file: Path, begin: float, end: float, step: float) -> list[float]:
     """Tell from what a pool noted how many connections were out, on average over each `step`."""
-    events = [(float(at) - begin, what) for at, what in map(str.split, file.open())]
+    events = [
+        (float(at) - begin, what) for at, what in map(str.split, file.read_text().splitlines())
+    ]
     events = [(0.0, ""), *((at, what) for at, what in events if 0 < at < end), (end, "")]
     held, steps = 0, [0.0] * round(end / step)
     for (at, what), (until, _) in pairwise(events):

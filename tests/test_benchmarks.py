@@ -6,19 +6,31 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 from urllib.request import Request, urlopen
 
 import pytest
 
+from benchmarks import parts, scaling, waiting
 from benchmarks.database import execute, fill, postgres
-from benchmarks.load import WORKS, Work
-from benchmarks.plots import PLOTS, digest
-from benchmarks.programs import FLOORS, PEERS, SERVICES
+from benchmarks.figures import COMBINATIONS, Results, bounds
+from benchmarks.load import SLOW_WORKS, WORKS, Work
+from benchmarks.plots import PLOTS, digest, draw
+from benchmarks.programs import ALL, FLOORS, PEERS, SERVICES
 from benchmarks.report import RESULTS, documents
-from benchmarks.servers import Server, served, upstream
+from benchmarks.servers import Server, pause, served, upstream
+from benchmarks.unmet import UNMET
+from benchmarks.waiting import EXPLICIT, IMPLICIT, occupancy
 
 OTHER_DOCUMENTS = {RESULTS.parent / name for name in ("choices.md", "faults.md")}
 COMPARED = [SERVICES[0], *FLOORS, *PEERS]
+
+
+def measured() -> Results | None:
+    """What the last whole run found, if there was one."""
+    return json.loads(RESULTS.read_text()) if RESULTS.exists() else None
+
+
 NOW = re.compile(rb'"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{1,6}Z"')
 
 
@@ -29,10 +41,15 @@ def database() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def servers(database: str) -> Iterator[dict[str, Server]]:
+def slow() -> Iterator[Server]:
+    with upstream() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def servers(database: str, slow: Server) -> Iterator[dict[str, Server]]:
     with ExitStack() as stack, ThreadPoolExecutor(2) as pool:
-        url = stack.enter_context(upstream()).url
-        settings = {"database_url": database, "database_pool_size": 1, "upstream_url": url}
+        settings = {"database_url": database, "database_pool_size": 1, "upstream_url": slow.url}
         started = pool.map(lambda one: stack.enter_context(served(one, **settings)), COMPARED)
         yield {program.name: server for program, server in zip(COMPARED, started, strict=True)}
 
@@ -48,16 +65,19 @@ def await_revision(database: str, name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("work", WORKS, ids=lambda work: work.name)
 def test_floors_and_peers_answer_what_the_service_does(
-    database: str, servers: dict[str, Server], work: Work
+    database: str, slow: Server, servers: dict[str, Server], work: Work
 ) -> None:
+    pause(slow, work.pause)
     answers = {}
     for name, server in servers.items():
         fill(database, 100)
         url = server.url + work.path.replace("ID", "7")
         headers = {"Content-Type": "application/json"}
         request = Request(url, work.body.encode() or None, headers, method=work.method)  # noqa: S310
+        asked = time.monotonic()
         with urlopen(request, timeout=10) as answer:  # noqa: S310
             answers[name] = answer.status, NOW.sub(b'"now"', answer.read())
+        assert time.monotonic() - asked >= work.pause, name
         if work.method != "GET":
             await_revision(database, name)
     expected = answers[SERVICES[0].name]
@@ -65,14 +85,118 @@ def test_floors_and_peers_answer_what_the_service_does(
     assert b'"now"' in expected[1]
 
 
+def made_up(cpu: float = 100, least: float = 100) -> Results:
+    """Results in which every service takes `cpu` and all else takes `least`."""
+
+    def figures(name: str, **other: float) -> dict[str, float]:
+        own = cpu if name in COMBINATIONS else least
+        return {"cpu": own, "rate": 1e4 / own, "p50": own / 50, "p99": own / 20, **other}
+
+    timelines = {
+        EXPLICIT: [(0.0, "the upstream answers"), (0.4, "checkout"), (1.0, "COMMIT")],
+        IMPLICIT: [(0.0, "the upstream answers"), (0.2, "the answer"), (0.3, "COMMIT")],
+    }
+    timelines[EXPLICIT].append((2.0, "the answer"))
+    works = [work.name for work in WORKS]
+    slow = [work.name for work in SLOW_WORKS]
+    read = {"first page": 1.0, "page in the middle": 1.0, "one note": 1.0}
+    tables = {
+        "results": {
+            name: {work: [figures(name, p50=p50)] for work, p50 in read.items()}
+            for name in scaling.TIMED
+        },
+        "plans": {name: {work: "Index Scan\n" for work in read} for name in scaling.LAYERS},
+    }
+    combined = [*COMBINATIONS, *(peer.name for peer in PEERS)]
+    return {
+        "machine": {"processor": "a fast one"},
+        "costs": {
+            work: {name: [figures(name)] * (1 if work in slow else 2) for name in ALL}
+            for work in works + slow
+        },
+        "parts": {
+            name: {part: [figures(name)] * 2 for part in parts.PARTS} for name in parts.NAMES
+        },
+        "waiting": {
+            "bursts": {
+                f"{users} on {waiting.POOL}, {seconds} s": {name: [1.2] for name in combined}
+                for users, seconds in waiting.BURSTS
+            },
+            "crowds": {
+                name: {"rate": 198.0, "failed": 0, "p50": 5.0, "p99": 5.1, "held": [0.0, 4.5, 1.0]}
+                for name in [*COMBINATIONS, IMPLICIT]
+            },
+            "watched": {
+                name: {"held": [0.0, 5.0, 0.5], "timeline": timeline}
+                for name, timeline in timelines.items()
+            },
+        },
+        "start": {"pip": [3.0, 2.0, 4.0]},
+        "scaling": {
+            "workers": {
+                name: {"1": [figures(name)], "2": [figures(name)]} for name in COMBINATIONS
+            },
+            "pools": {
+                name: {str(size): [figures(name)] for size in scaling.POOLS}
+                for name in scaling.TIMED
+            },
+            "table": {str(rows): tables for rows in scaling.ROWS},
+        },
+    }
+
+
+def test_a_pool_that_was_watched_is_drawn_as_it_was(tmp_path: Path) -> None:
+    file = tmp_path / "pool"
+    file.write_text("9.9 checkout\n10.05 checkout\n10.1 checkout\n10.25 return\n10.3 return\n")
+    assert occupancy(file, 10.0, 0.4, 0.1) == pytest.approx([0.5, 2, 1.5, 0])
+
+
+def test_documents_and_plots_are_made_of_results_alone(tmp_path: Path) -> None:
+    results = made_up()
+    draw(results, tmp_path)
+    for name in PLOTS:
+        assert digest(results) in (tmp_path / f"{name}.svg").read_text()
+    performance, transactions = documents(results).values()
+    assert all(f"| `{name}` |" in performance for name in ALL)
+    assert all(f"| {part} |" in performance for part in parts.PARTS)
+    assert "| pip | 3.0 | 2.0 to 4.0 |" in performance
+    assert "0.4 ms after" in transactions and "already sent" in transactions
+
+
+def test_a_bound_that_is_not_met_is_explained_where_one_sees_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    key = "read one, starlette-core-asyncpg"
+    monkeypatch.setitem(UNMET, key, "It is the log line.")
+    missed, kept = documents(made_up(cpu=135.06)), documents(made_up(cpu=60, least=100))
+    [text, _] = missed.values()
+    assert "| 1.351x | **no** |" in text
+    assert "It is the log line." in text
+    assert not any("It is the log line." in text for text in kept.values())
+
+
+def test_every_bound_is_met_or_explained() -> None:
+    results = measured()
+    missed = [one.key for one in bounds(results) if not one.met] if results else []
+    assert set(missed) <= UNMET.keys()
+
+
+def test_everything_was_measured() -> None:
+    if results := measured():
+        assert list(results["costs"]) == [work.name for work in [*WORKS, *SLOW_WORKS]]
+        assert all(found.keys() == ALL.keys() for found in results["costs"].values())
+        assert results["parts"].keys() == set(parts.NAMES)
+        assert all(list(found) == list(parts.PARTS) for found in results["parts"].values())
+
+
 def test_the_documents_say_what_was_measured() -> None:
     """Nothing at all, before the first whole run."""
-    measured = json.loads(RESULTS.read_text()) if RESULTS.exists() else None
+    results = measured()
     plots = {RESULTS.parent / "plots" / f"{name}.svg" for name in PLOTS}
-    texts = documents(measured) if measured else {}
+    texts = documents(results) if results else {}
     there = {path for path in RESULTS.parent.rglob("*") if path.is_file()} - OTHER_DOCUMENTS
-    assert there == ({RESULTS, *texts, *plots} if measured else set())
+    assert there == ({RESULTS, *texts, *plots} if results else set())
     for path, text in texts.items():
         assert path.read_text() == text
     for path in plots & there:
-        assert digest(measured) in path.read_text()
+        assert digest(results) in path.read_text()
