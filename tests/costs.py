@@ -18,6 +18,7 @@ REQUESTS = {
     "list 10": ("GET", "/notes", b"limit=10", b""),
     "create": ("POST", "/notes", b"", b'{"title": "one"}'),
     "change": ("PATCH", "/notes/1", b"", b'{"title": "two"}'),
+    "synchronize": ("POST", "/notes/1/synchronize", b"", b""),
 }
 Counted = dict[str, int]
 
@@ -65,9 +66,9 @@ async def ask(
     return calls
 
 
-async def counted(database: str) -> Counted:
+async def counted(database: str, upstream: str) -> Counted:
     settings = Settings.load(
-        _env_file=None, database_url=database, database_pool_size=1, upstream_url="http://127.0.0.1"
+        _env_file=None, database_url=database, database_pool_size=1, upstream_url=upstream
     )
     logs.configure(settings)
     app = create_app(settings)
@@ -82,4 +83,4 @@ async def counted(database: str) -> Counted:
 
 
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(counted(sys.argv[1]))))
+    print(json.dumps(asyncio.run(counted(*sys.argv[1:]))))
