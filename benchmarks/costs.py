@@ -54,13 +54,14 @@ def measure(
 
 
 def together(servers: dict[str, Server], work: Work) -> dict[str, Any]:
-    """Measure a work of all programs at once, on notes of their own: most of it is waiting.
+    """Measure a work of several programs at once, on notes of their own: most of it is waiting.
 
-    It ends in the middle of a pause, as far from the answers as can be.
+    The shorter a pause, the fewer at once, or they would wait for each other. It ends in the middle
+    of a pause, as far from the answers as can be.
     """
     share = NOTES // len(servers)
     seconds = PAUSES * work.pause
-    with ThreadPoolExecutor(len(servers)) as threads:
+    with ThreadPoolExecutor(round(2 * work.pause)) as threads:
         asked = {
             name: threads.submit(ask, server, work, seconds, 1 + turn * share, share)
             for turn, (name, server) in enumerate(servers.items())

@@ -214,8 +214,8 @@ prints a few figures in under three minutes.
   connections meanwhile.
 - All programs run side by side and are measured in turn, in rounds whose order changes. Figures are
   medians of the rounds. **x floor** is the ratio to the floor of the same framework on asyncpg within
-  each round. Only the synchronizations with an upstream of seconds run all at once, in one round:
-  most of them is waiting, so no CPU is shown.
+  each round. Only in the synchronizations with an upstream of seconds are several asked at once, in
+  one round: most of them is waiting, so no CPU is shown.
 
 {machine}
 

@@ -1,20 +1,15 @@
 """How long it takes from `cookiecutter` to the first answer, for each package manager."""
 
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from pip._internal.models.index import PyPI
-
 from benchmarks.bench import Bench
 from benchmarks.servers import free_port
 from tests.choices import CHOICES, ROOT
-from tests.user import User, clean_environment
-
-BIN = Path(sys.executable).parent
+from tests.user import BIN, User, clean_environment
 
 
 def first_answer(packaging: str) -> float:
@@ -22,19 +17,12 @@ def first_answer(packaging: str) -> float:
     with tempfile.TemporaryDirectory() as folder:
         tools = Path(folder) / "tools"
         tools.mkdir()
-        python = Path(sys.executable).resolve()
-        poetry = BIN.parent / "poetry" / "bin" / "poetry"
-        programs = {"python": python, "python3": python, "uv": BIN / "uv", "poetry": poetry}
-        for name, path in programs.items():
-            (tools / name).symlink_to(path)
-        environment = clean_environment(tools)
-        environment |= {"UV_PYTHON": str(python), "POETRY_PYPI_MIRROR_URL": PyPI.simple_url}
         port = free_port()
         started = time.monotonic()
         render = [BIN / "cookiecutter", "--no-input", "--output-dir", folder, ROOT]
         subprocess.run([*render, f"packaging={packaging}"], check=True, capture_output=True)
         [project] = (path.parent for path in Path(folder).glob("*/README.md"))
-        user = User(project, environment)
+        user = User(project, clean_environment(tools))
         with user.serves(f"make run PORT={port}", f"http://127.0.0.1:{port}/notes"):
             return time.monotonic() - started
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import sys
 from collections.abc import Callable, Iterator
 from functools import cache
 from importlib.util import module_from_spec, spec_from_file_location
@@ -11,13 +10,10 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
-from pip._internal.models.index import PyPI
 from pytest_cookies.plugin import Cookies
 
 from tests.choices import ROOT, TEMPLATES
 from tests.user import clean_environment
-
-BIN = Path(sys.executable).parent
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -51,25 +47,11 @@ def rendered(cookies_session: Cookies) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What a user has: Python, uv, Poetry, and nothing of ours."""
-    tools = tmp_path_factory.mktemp("tools")
-    python = Path(sys.executable).resolve()
-    for program, path in {
-        "python": python,
-        "python3": python,
-        "uv": BIN / "uv",
-        "poetry": BIN.parent / "poetry" / "bin" / "poetry",
-    }.items():
-        (tools / program).symlink_to(path)
+    """What a user has, and a cache for mypy."""
     # One cache of types a worker: most of what the projects import is the same.
     types = ROOT / ".mypy_cache" / os.environ.get("PYTEST_XDIST_WORKER", "alone") / "projects"
-    return {
-        **clean_environment(tools),
-        "UV_PYTHON": str(python),
-        "MYPY_CACHE_DIR": str(types),
-        # Poetry asks pip's index, which a proxy or mirror may know better than Poetry's own API.
-        "POETRY_PYPI_MIRROR_URL": PyPI.simple_url,
-    }
+    environment = clean_environment(tmp_path_factory.mktemp("tools"))
+    return environment | {"MYPY_CACHE_DIR": str(types)}
 
 
 @pytest.fixture(scope="session")

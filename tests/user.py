@@ -5,6 +5,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,19 +13,38 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import psutil
+from pip._internal.models.index import PyPI
 
+BIN = Path(sys.executable).parent
 LEFT = ("HOME", "LANG", "TMPDIR", "REQUESTS_CA_BUNDLE")
 LEFT_PREFIXES = ("PIP_", "SSL_", "UV_", "http_", "https_", "no_", "HTTP_", "HTTPS_", "NO_")
 
 
 def clean_environment(tools: Path) -> dict[str, str]:
-    """Leave of this environment how to reach the network, and of its programs those in `tools`."""
+    """Leave of this environment how to reach the network; Python, uv and Poetry; nothing of ours.
+
+    tools: an empty folder, for links to these programs.
+    """
+    python = Path(sys.executable).resolve()
+    for program, path in {
+        "python": python,
+        "python3": python,
+        "uv": BIN / "uv",
+        "poetry": BIN.parent / "poetry" / "bin" / "poetry",
+    }.items():
+        (tools / program).symlink_to(path)
     kept = {
         name: value
         for name, value in os.environ.items()
         if name in LEFT or name.startswith(LEFT_PREFIXES)
     }
-    return {**kept, "PATH": f"{tools}{os.pathsep}{os.defpath}"}
+    return {
+        **kept,
+        "PATH": f"{tools}{os.pathsep}{os.defpath}",
+        "UV_PYTHON": str(python),
+        # Poetry asks pip's index, which a proxy or mirror may know better than Poetry's own API.
+        "POETRY_PYPI_MIRROR_URL": PyPI.simple_url,
+    }
 
 
 def free_port() -> int:
