@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from urllib.request import Request, urlopen
 
@@ -83,6 +84,30 @@ def test_floors_and_peers_answer_what_the_service_does(
     expected = answers[SERVICES[0].name]
     assert answers == dict.fromkeys(answers, expected)
     assert b'"now"' in expected[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("part", "sent", "counted"),
+    [
+        (parts.WHOLE, "made up", True),
+        ("metrics", "made up", False),
+        ("request ids", "zeros", True),
+        ("`Requests`: all three", "none", False),
+    ],
+)
+def test_what_is_left_out_is_left_out(
+    database: str, slow: Server, part: str, sent: str, counted: bool
+) -> None:
+    program = replace(SERVICES[0], app="benchmarks.without:app")
+    settings = {"database_url": database, "database_pool_size": 1, "upstream_url": slow.url}
+    with served(program, **settings, **parts.PARTS[part]) as server:
+        with urlopen(f"{server.url}/notes") as answer:  # noqa: S310
+            own = answer.headers.get("X-Request-ID", "none")
+        with urlopen(f"{server.url}/metrics") as answer:  # noqa: S310
+            found = answer.read()
+    assert ("none" if own == "none" else "made up" if own.strip("0") else "zeros") == sent
+    assert (b'http_requests_total{method="GET",route="/notes"' in found) == counted
 
 
 def made_up(cpu: float = 100, least: float = 100) -> Results:
