@@ -403,8 +403,8 @@ in as many calls as there are users: `UPSTREAM_MAX_CONNECTIONS` is 1000 by defau
 ![Connections held while {CROWD:,} users synchronize](plots/crowd.svg)
 
 Counted is what was answered within {2 * PAUSE} seconds. Latencies are only those of requests that were
-answered with success. {failed} The
-others wait, for up to the 30 seconds that SQLAlchemy's pool lets them.
+answered with success. {failed}
+Who has no answer waits, for up to the 30 seconds that SQLAlchemy's pool allows.
 
 ## What it costs
 
