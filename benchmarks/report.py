@@ -193,8 +193,8 @@ what one would write instead. `make bench` measures all of it and writes this pa
 prints a few figures in under three minutes.
 
 - **CPU** is what the operating system says the serving process took, user and system, divided by
-  the requests it answered. It is the figure to look at: unlike requests a second it hangs far
-  less on what else the machine does.
+  the requests it answered. It is the figure to look at: it hangs far less than
+  requests a second on what else the machine does.
 - **Floors** (`benchmarks/floors/`) are as little code as answers the same bytes from the same table:
   no middleware, no log, no checks. Those on FastAPI declare their response models. **Peers**
   (`benchmarks/peers/`) are written in the usual way, equally bare: an `AsyncSession` as a dependency
@@ -236,8 +236,8 @@ What a slow upstream does to a pool is on [a page of its own](transactions.md).
 ## What each part costs
 
 Reading one note, with everything, and with one thing left out (`benchmarks/without.py`). `Requests`
-is the middleware that makes up the request id, counts and logs; without the log line means a
-`LOG_LEVEL` of `warning`, and request ids are then neither made up nor kept, but still sent.
+is the middleware that makes up the request id, counts and logs. A `LOG_LEVEL` of `warning` leaves
+the log line out. Where request ids are left out none is made up or kept, but a header is still sent.
 
 {parts(results)}
 
@@ -302,7 +302,7 @@ def burst_rows(results: Results) -> Iterable[list[str]]:
 def crowd_rows(results: Results) -> Iterable[list[str]]:
     for name, found in results["waiting"]["crowds"].items():
         share = found["rate"] / (CROWD / PAUSE) * 100
-        figures = f"{found['rate']:.1f}", f"{share:.0f} %", f"{found['p50']:.2f}"
+        figures = f"{found['rate']:.1f}", f"{share:.1f} %", f"{found['p50']:.2f}"
         yield [f"`{name}`", *figures, f"{found['p99']:.2f}", str(found["failed"])]
 
 
