@@ -64,7 +64,8 @@ def pools(results: Results) -> Figure:
     drawn, [[axis]] = figure(1, 1, 7, 3.4)
     for name, sizes in results["scaling"]["pools"].items():
         rates = [middle(found, "rate") for found in sizes.values()]
-        axis.plot([int(size) for size in sizes], rates, marker="o", label=name)
+        colour = FLOOR if "/" in name else None  # the next one
+        axis.plot([int(size) for size in sizes], rates, marker="o", label=name, color=colour)
     axis.set_xscale("log")
     sizes = [int(size) for size in sizes]
     axis.set_xticks(sizes, map(str, sizes))

@@ -86,10 +86,10 @@ async def crowd(url: str, seconds: float) -> dict[str, Any]:
 
 def occupancy(file: Path, begin: float, end: float, step: float) -> list[float]:
     """Tell from what a pool noted how many connections were out, on average over each `step`."""
-    events = [
-        (float(at) - begin, what) for at, what in map(str.split, file.read_text().splitlines())
-    ]
-    events = [(0.0, ""), *((at, what) for at, what in events if 0 < at < end), (end, "")]
+    lines = map(str.split, file.read_text().splitlines())
+    # What was lent before the beginning may come back after it.
+    events = [(max(float(at) - begin, 0.0), what) for at, what in lines]
+    events = [(0.0, ""), *(event for event in events if event[0] < end), (end, "")]
     held, steps = 0, [0.0] * round(end / step)
     for (at, what), (until, _) in pairwise(events):
         held += {"checkout": 1, "return": -1}.get(what, 0)

@@ -172,8 +172,10 @@ def made_up(cpu: float = 100, least: float = 100) -> Results:
 
 def test_a_pool_that_was_watched_is_drawn_as_it_was(tmp_path: Path) -> None:
     file = tmp_path / "pool"
-    file.write_text("9.9 checkout\n10.05 checkout\n10.1 checkout\n10.25 return\n10.3 return\n")
-    assert occupancy(file, 10.0, 0.4, 0.1) == pytest.approx([0.5, 2, 1.5, 0])
+    file.write_text(
+        "9.8 checkout\n9.9 return\n9.9 checkout\n10.05 checkout\n10.1 return\n10.25 return\n"
+    )
+    assert occupancy(file, 10.0, 0.4, 0.1) == pytest.approx([1.5, 1, 0.5, 0])
 
 
 def test_documents_and_plots_are_made_of_results_alone(tmp_path: Path) -> None:
