@@ -35,7 +35,7 @@ def measure(
         last = {work.name: rounds or work.rounds for work in works}
         turns = [
             (turn, work)
-            for turn in range(max(last.values()) + 1)
+            for turn in range(max(last.values(), default=0) + 1)
             for work in works
             if turn <= last[work.name]
         ]
