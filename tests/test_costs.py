@@ -20,14 +20,14 @@ from tests.choices import PROGRAMS, ROOT, Combination, name, rooms
 # Counted on Python 3.11; others and later libraries differ by less than the margin.
 REQUESTS = ("read one", "list 10", "create", "change", "synchronize")
 CALLS = {
-    "fastapi-core-asyncpg": (1070, 1224, 1485, 1746, 2314),
-    "fastapi-core-databases": (1510, 1764, 2350, 2964, 4183),
-    "fastapi-orm-asyncpg": (1617, 1990, 2592, 3299, 4741),
-    "fastapi-orm-databases": (1768, 2779, 2585, 3456, 4989),
-    "starlette-core-asyncpg": (585, 697, 1124, 1105, 1829),
-    "starlette-core-databases": (1025, 1237, 1989, 2323, 3698),
-    "starlette-orm-asyncpg": (1132, 1463, 2231, 2658, 4226),
-    "starlette-orm-databases": (1283, 2252, 2224, 2815, 4474),
+    "fastapi-core-asyncpg": (1030, 1146, 1441, 1710, 2260),
+    "fastapi-core-databases": (1469, 1675, 2305, 2965, 4135),
+    "fastapi-orm-asyncpg": (1591, 1910, 2566, 3273, 4684),
+    "fastapi-orm-databases": (1726, 2679, 2539, 3456, 4924),
+    "starlette-core-asyncpg": (545, 619, 1080, 1069, 1760),
+    "starlette-core-databases": (984, 1148, 1944, 2324, 3635),
+    "starlette-orm-asyncpg": (1106, 1383, 2205, 2632, 4184),
+    "starlette-orm-databases": (1241, 2152, 2178, 2815, 4424),
 }
 MOST, LEAST = 1.05, 0.9
 

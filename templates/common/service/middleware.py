@@ -37,6 +37,7 @@ class Requests:
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
+        self.log = log.bind()  # what `log` would else do anew for each line
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -65,7 +66,7 @@ class Requests:
             requests, durations = metrics.answered(method, route, status)
             requests.inc()
             durations.observe(seconds)
-            log.info(
+            self.log.info(
                 "request",
                 method=method,
                 route=route,

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import nullcontext
 from typing import Any, TypeVar
 
 import asyncpg
@@ -44,9 +45,11 @@ class Turns:
 
     async def take(self, acquire: Callable[[], Awaitable[T]]) -> T:
         """Wait for a turn, and call `acquire`. Raises TimeoutError when that took too long."""
+        # Who need not wait may have to connect, which has the same bound: see `connect_options`.
+        bound = asyncio.timeout(self._timeout) if self._free.locked() else nullcontext()
         metrics.pool_waiting.inc()
         try:
-            async with asyncio.timeout(self._timeout):
+            async with bound:
                 await self._free.acquire()
                 try:
                     acquired = await acquire()

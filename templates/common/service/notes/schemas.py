@@ -4,7 +4,6 @@ import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Self
-from urllib.parse import urlencode
 
 from pydantic import (
     AfterValidator,
@@ -142,10 +141,9 @@ class NotePage(BaseModel):
         """Make a page of `query.limit` notes; one more says that there is a next page."""
         page = cls.model_validate({"items": notes[: query.limit], "next": None})
         if len(notes) > query.limit:
-            parameters: dict[str, object] = {"limit": query.limit, "after": page.items[-1].id}
+            page.next = f"/notes?limit={query.limit}&after={page.items[-1].id}"
             if query.synchronized is not None:
-                parameters["synchronized"] = str(query.synchronized).lower()
-            page.next = f"/notes?{urlencode(parameters)}"
+                page.next += f"&synchronized={str(query.synchronized).lower()}"
         return page
 
 
@@ -158,6 +156,6 @@ class RevisionPage(BaseModel):
         """Make a page of `query.limit` revisions; one more says that there is a next page."""
         page = cls.model_validate({"items": revisions[: query.limit], "next": None})
         if len(revisions) > query.limit:
-            parameters = {"limit": query.limit, "before": page.items[-1].version}
-            page.next = f"/notes/{note_id}/revisions?{urlencode(parameters)}"
+            asked = f"limit={query.limit}&before={page.items[-1].version}"
+            page.next = f"/notes/{note_id}/revisions?{asked}"
         return page

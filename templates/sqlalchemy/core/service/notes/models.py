@@ -1,7 +1,7 @@
 """Notes and every version they ever had."""
 
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy import (
     BigInteger,
@@ -21,8 +21,7 @@ from sqlalchemy import (
 from ..models import metadata
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
+class Note(NamedTuple):
     id: int
     title: str
     body: str
@@ -32,8 +31,7 @@ class Note:
     synchronized_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class Revision:
+class Revision(NamedTuple):
     note_id: int
     version: int
     title: str

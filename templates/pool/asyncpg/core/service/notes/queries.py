@@ -20,8 +20,12 @@ from .errors import NoteChanged, NoteNotFound, PreconditionFailed
 from .models import Note, Revision, notes, revisions
 from .schemas import Content
 
+# In the order that the rows are read in.
+NOTE = [notes.c[field] for field in Note._fields]
+REVISION = [revisions.c[field] for field in Revision._fields]
+
 PAGE = (
-    select(notes)
+    select(*NOTE)
     .where(notes.c.id > bindparam("after"))
     .order_by(notes.c.id)
     .limit(bindparam("limit"))
@@ -31,17 +35,17 @@ PAGES = {
     True: Statement(PAGE.where(notes.c.synchronized_at.is_not(None))),
     False: Statement(PAGE.where(notes.c.synchronized_at.is_(None))),
 }
-GET = Statement(select(notes).where(notes.c.id == bindparam("note_id")))
+GET = Statement(select(*NOTE).where(notes.c.id == bindparam("note_id")))
 EXISTS = Statement(select(notes.c.id).where(notes.c.id == bindparam("note_id")))
 REVISIONS = Statement(
-    select(revisions)
+    select(*REVISION)
     .where(revisions.c.note_id == bindparam("note_id"))
     .where(revisions.c.version < bindparam("before"))
     .order_by(revisions.c.version.desc())
     .limit(bindparam("limit"))
 )
 CREATE = Statement(
-    insert(notes).values(title=bindparam("title"), body=bindparam("body")).returning(notes)
+    insert(notes).values(title=bindparam("title"), body=bindparam("body")).returning(*NOTE)
 )
 ADD_REVISION = Statement(
     insert(revisions).values(
@@ -62,7 +66,7 @@ CHANGE = Statement(
         version=notes.c.version + 1,
         updated_at=func.now(),
     )
-    .returning(notes)
+    .returning(*NOTE)
 )
 DELETE = Statement(
     delete(notes).where(notes.c.id == bindparam("note_id"), EXPECTED).returning(notes.c.id)
@@ -77,7 +81,7 @@ SYNCHRONIZE = Statement(
         updated_at=func.now(),
         synchronized_at=func.now(),
     )
-    .returning(notes)
+    .returning(*NOTE)
 )
 
 
@@ -86,7 +90,7 @@ async def page(
 ) -> list[Note]:
     """Return up to `limit` notes whose ids come after `after`."""
     rows = await connection.fetch(*PAGES[synchronized](after=after, limit=limit))
-    return [Note(**row) for row in rows]
+    return [Note._make(row) for row in rows]
 
 
 async def get(connection: Connection, note_id: int) -> Note:
@@ -94,7 +98,7 @@ async def get(connection: Connection, note_id: int) -> Note:
     row = await connection.fetchrow(*GET(note_id=note_id))
     if row is None:
         raise NoteNotFound
-    return Note(**row)
+    return Note._make(row)
 
 
 async def history(connection: Connection, note_id: int, before: int, limit: int) -> list[Revision]:
@@ -105,13 +109,13 @@ async def history(connection: Connection, note_id: int, before: int, limit: int)
     rows = await connection.fetch(*REVISIONS(note_id=note_id, before=before, limit=limit))
     if not rows:
         await _must_exist(connection, note_id)
-    return [Revision(**row) for row in rows]
+    return [Revision._make(row) for row in rows]
 
 
 async def create(connection: Connection, title: str, body: str) -> Note:
     row = await connection.fetchrow(*CREATE(title=title, body=body))
     assert row is not None
-    return await _with_revision(connection, Note(**row))
+    return await _with_revision(connection, Note._make(row))
 
 
 async def change(
@@ -131,7 +135,7 @@ async def change(
     if row is None:
         await _must_exist(connection, note_id)
         raise PreconditionFailed
-    return await _with_revision(connection, Note(**row))
+    return await _with_revision(connection, Note._make(row))
 
 
 async def remove(connection: Connection, note_id: int, versions: list[int] | None) -> None:
@@ -153,7 +157,7 @@ async def set_content(connection: Connection, note_id: int, version: int, conten
     )
     if row is None:
         raise NoteChanged
-    return await _with_revision(connection, Note(**row))
+    return await _with_revision(connection, Note._make(row))
 
 
 async def _with_revision(connection: Connection, note: Note) -> Note:
