@@ -94,12 +94,12 @@ def quick() -> None:
             console.print(f"Synchronizations, {kind}: {name} took {median(took):.2f} s")
 
 
-def main() -> None:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("run", help="measure and write the documents")
     only = "measure only these, and take the others from the last time"
-    command.add_argument("sections", nargs="*", choices=[*SECTIONS], metavar="section", help=only)
+    command.add_argument("--section", action="append", choices=[*SECTIONS], help=only)
     commands.add_parser("write", help="write the documents from docs/results.json again")
     commands.add_parser("quick", help="measure and print a little")
     command = commands.add_parser("compare", help="measure some programs and their floors")
@@ -107,7 +107,11 @@ def main() -> None:
     command.add_argument("--work", action="append", choices=[work.name for work in WORKS])
     command.add_argument("--rounds", type=int, default=5)
     command.add_argument("--seconds", type=int, default=2)
-    given = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    given = parser().parse_args()
     if given.command != "write":
         wrk()  # at once, not after minutes
     # A thousand users are three thousand sockets, and what we may open, what we start may, too.
@@ -116,7 +120,7 @@ def main() -> None:
     # So that what was started ends with us.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if given.command == "run":
-        results = run(given.sections or [*SECTIONS])
+        results = run(given.section or [*SECTIONS])
         report.write(results)
         for bound in bounds(results):
             Console().print("met    " if bound.met else "NOT MET", *report.bound(bound)[:3])

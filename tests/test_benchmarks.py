@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from benchmarks import parts, scaling, waiting
+from benchmarks.__main__ import parser
 from benchmarks.database import execute, fill, postgres
 from benchmarks.figures import COMBINATIONS, Results, bounds
 from benchmarks.load import SLOW_WORKS, WORKS, Work
@@ -22,6 +24,7 @@ from benchmarks.report import RESULTS, documents
 from benchmarks.servers import Server, pause, served, upstream
 from benchmarks.unmet import UNMET
 from benchmarks.waiting import EXPLICIT, IMPLICIT, occupancy
+from tests.choices import ROOT
 
 OTHER_DOCUMENTS = {RESULTS.parent / name for name in ("choices.md", "faults.md")}
 COMPARED = [SERVICES[0], *FLOORS, *PEERS]
@@ -227,3 +230,11 @@ def test_the_documents_say_what_was_measured() -> None:
         assert path.read_text() == text
     for path in plots & there:
         assert digest(results) in path.read_text()
+
+
+def test_what_is_said_to_be_typed_is_understood() -> None:
+    texts = [(ROOT / name).read_text() for name in ("Makefile", "CONTRIBUTING.md")]
+    typed = re.findall(r"python -m benchmarks ([^`\n]*)", "\n".join(texts))
+    assert len(typed) >= 4
+    for line in typed:
+        parser().parse_args(shlex.split(line))
