@@ -48,7 +48,7 @@ class Bound:
 def bounds(results: Results) -> Iterable[Bound]:
     def cost(work: str, name: str, other: str, limit: float) -> Bound:
         measured = median(ratios(results, work, name, other))
-        key = f"{work}, {name}"
+        key = f"{work}, {name}, {other}"
         return Bound(key, f"{work}: CPU of `{name}` to that of `{other}`", limit, measured)
 
     for framework, limit in (("starlette", 1.35), ("fastapi", 1.45)):

@@ -52,9 +52,15 @@ def bound(one: Bound) -> list[str]:
 
 
 def explained(results: Results) -> str:
-    """Say why bounds are not met, where that is known."""
+    """Say why bounds are not met, where that is known: once for those that share a reason."""
     missed = [one for one in bounds(results) if not one.met and one.key in UNMET]
-    return "".join(f"\n**{one.text}**: {UNMET[one.key].strip()}\n" for one in missed)
+    reasons = dict.fromkeys(UNMET[one.key] for one in missed)
+    return "".join(
+        "\n"
+        + "\n".join(f"- **{one.text}**" for one in missed if UNMET[one.key] == reason)
+        + f"\n\n{reason.strip()}\n"
+        for reason in reasons
+    )
 
 
 def cost(results: Results, work: str) -> str:

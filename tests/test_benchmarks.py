@@ -196,7 +196,7 @@ def test_documents_and_plots_are_made_of_results_alone(tmp_path: Path) -> None:
 def test_a_bound_that_is_not_met_is_explained_where_one_sees_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    key = "read one, starlette-core-asyncpg"
+    key = "read one, starlette-core-asyncpg, floors/starlette-asyncpg"
     monkeypatch.setitem(UNMET, key, "It is the log line.")
     missed, kept = documents(made_up(cpu=135.06)), documents(made_up(cpu=60, least=100))
     [text, _] = missed.values()
