@@ -8,7 +8,6 @@ from statistics import median
 
 from benchmarks.costs import PAUSES
 from benchmarks.figures import (
-    COMBINATIONS,
     ORDER,
     Bound,
     Results,
@@ -19,7 +18,7 @@ from benchmarks.figures import (
 )
 from benchmarks.load import SLOW_WORKS, WORKS, Work
 from benchmarks.parts import WHOLE
-from benchmarks.programs import PEERS, floor, keeping
+from benchmarks.programs import floor, keeping
 from benchmarks.unmet import UNMET
 from benchmarks.waiting import (
     BURSTS,
@@ -27,6 +26,7 @@ from benchmarks.waiting import (
     CROWD_POOL,
     EXPLICIT,
     IMPLICIT,
+    NAMES,
     PAUSE,
     POOL,
     committed,
@@ -91,9 +91,8 @@ def cost(results: Results, work: str) -> str:
 def slow(results: Results, work: Work) -> str:
     rows = [
         [f"`{name}`", f"{one['rate']:.1f}", f"{one['p50']:.0f}", f"{one['p99']:.0f}"]
-        for name, [one] in sorted(
-            results["costs"][work.name].items(), key=lambda found: ORDER.index(found[0])
-        )
+        for name in ORDER
+        for one in results["costs"][work.name][name]
     ]
     most = work.users * int(PAUSES) / (PAUSES * work.pause)
     return f"""\
@@ -301,7 +300,7 @@ def beside(left: list[list[object]], right: list[list[object]]) -> str:
 def burst_rows(results: Results) -> Iterable[list[str]]:
     found = results["waiting"]["bursts"]
     kinds = [f"{users} on {POOL}, {seconds} s" for users, seconds in BURSTS]
-    for name in [*COMBINATIONS, *(one.name for one in PEERS)]:
+    for name in NAMES:
         yield [f"`{name}`", *(f"{median(found[kind][name]):.2f}" for kind in kinds)]
 
 

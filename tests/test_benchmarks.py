@@ -30,9 +30,9 @@ OTHER_DOCUMENTS = {RESULTS.parent / name for name in ("choices.md", "faults.md")
 COMPARED = [SERVICES[0], *FLOORS, *PEERS]
 
 
-def measured() -> Results | None:
-    """What the last whole run found, if there was one."""
-    return json.loads(RESULTS.read_text()) if RESULTS.exists() else None
+def measured() -> Results:
+    """What the last whole run found."""
+    return json.loads(RESULTS.read_text())
 
 
 NOW = re.compile(rb'"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{1,6}Z"')
@@ -135,7 +135,6 @@ def made_up(cpu: float = 100, least: float = 100) -> Results:
         },
         "plans": {name: {work: "Index Scan\n" for work in read} for name in scaling.LAYERS},
     }
-    combined = [*COMBINATIONS, *(peer.name for peer in PEERS)]
     return {
         "machine": {"processor": "a fast one"},
         "costs": {
@@ -147,7 +146,7 @@ def made_up(cpu: float = 100, least: float = 100) -> Results:
         },
         "waiting": {
             "bursts": {
-                f"{users} on {waiting.POOL}, {seconds} s": {name: [1.2] for name in combined}
+                f"{users} on {waiting.POOL}, {seconds} s": {name: [1.2] for name in waiting.NAMES}
                 for users, seconds in waiting.BURSTS
             },
             "crowds": {
@@ -206,29 +205,27 @@ def test_a_bound_that_is_not_met_is_explained_where_one_sees_it(
 
 
 def test_every_bound_is_met_or_explained() -> None:
-    results = measured()
-    missed = [one.key for one in bounds(results) if not one.met] if results else []
-    assert set(missed) <= UNMET.keys()
+    missed = {one.key for one in bounds(measured()) if not one.met}
+    assert missed <= UNMET.keys()
 
 
 def test_everything_was_measured() -> None:
-    if results := measured():
-        assert list(results["costs"]) == [work.name for work in [*WORKS, *SLOW_WORKS]]
-        assert all(found.keys() == ALL.keys() for found in results["costs"].values())
-        assert results["parts"].keys() == set(parts.NAMES)
-        assert all(list(found) == list(parts.PARTS) for found in results["parts"].values())
+    results = measured()
+    assert list(results["costs"]) == [work.name for work in [*WORKS, *SLOW_WORKS]]
+    assert all(found.keys() == ALL.keys() for found in results["costs"].values())
+    assert results["parts"].keys() == set(parts.NAMES)
+    assert all(list(found) == list(parts.PARTS) for found in results["parts"].values())
 
 
 def test_the_documents_say_what_was_measured() -> None:
-    """Nothing at all, before the first whole run."""
     results = measured()
     plots = {RESULTS.parent / "plots" / f"{name}.svg" for name in PLOTS}
-    texts = documents(results) if results else {}
+    texts = documents(results)
     there = {path for path in RESULTS.parent.rglob("*") if path.is_file()} - OTHER_DOCUMENTS
-    assert there == ({RESULTS, *texts, *plots} if results else set())
+    assert there == {RESULTS, *texts, *plots}
     for path, text in texts.items():
         assert path.read_text() == text
-    for path in plots & there:
+    for path in plots:
         assert digest(results) in path.read_text()
 
 

@@ -1,30 +1,16 @@
 """Bare FastAPI and databases: models where FastAPI wants them, rows handed over as they are."""
 
-import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 from databases import Database
 from fastapi import FastAPI, Request
 from sqlalchemy import func, insert, select, update
 
-from benchmarks.floors.resources import ask, session
+from benchmarks.floors.resources import ask, databases_lifespan
 from benchmarks.models import notes, revisions
 from benchmarks.schemas import Content, NewNote, Note, NoteChange, NotePage
 
-
-@asynccontextmanager
-async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
-    size = int(os.environ["DATABASE_POOL_SIZE"])
-    async with (
-        Database(os.environ["DATABASE_URL"], min_size=size, max_size=size) as database,
-        session() as upstream,
-    ):
-        yield {"database": database, "upstream": upstream}
-
-
-app = FastAPI(lifespan=lifespan)
+app = FastAPI(lifespan=databases_lifespan)
 
 
 @app.get("/notes", response_model=NotePage)

@@ -1,4 +1,4 @@
-"""What the floors hold open: a pool of asyncpg, and the client of the upstream that the service uses."""
+"""What the floors hold open: a pool, and the client of the upstream that the service uses."""
 
 import os
 from collections.abc import AsyncIterator, Callable
@@ -7,6 +7,7 @@ from typing import Any
 
 import asyncpg
 from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
+from databases import Database
 
 Lifespan = Callable[[Any], AbstractAsyncContextManager[dict[str, Any]]]
 
@@ -25,6 +26,17 @@ def lifespan(**options: Any) -> Lifespan:
             yield {"pool": pool, "upstream": upstream}
 
     return resources
+
+
+@asynccontextmanager
+async def databases_lifespan(app: Any) -> AsyncIterator[dict[str, Any]]:
+    """Open a pool of databases, and what asks the upstream."""
+    size = int(os.environ["DATABASE_POOL_SIZE"])
+    async with (
+        Database(os.environ["DATABASE_URL"], min_size=size, max_size=size) as database,
+        session() as upstream,
+    ):
+        yield {"database": database, "upstream": upstream}
 
 
 async def keep(connection: Any) -> None:

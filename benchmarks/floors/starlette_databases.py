@@ -1,8 +1,5 @@
 """Bare Starlette, databases and orjson."""
 
-import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import orjson
@@ -13,18 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from benchmarks.floors.resources import ask, session
+from benchmarks.floors.resources import ask, databases_lifespan
 from benchmarks.models import notes, revisions
-
-
-@asynccontextmanager
-async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
-    size = int(os.environ["DATABASE_POOL_SIZE"])
-    async with (
-        Database(os.environ["DATABASE_URL"], min_size=size, max_size=size) as database,
-        session() as upstream,
-    ):
-        yield {"database": database, "upstream": upstream}
 
 
 def dumps(content: Any) -> bytes:
@@ -97,5 +84,5 @@ app = Starlette(
         Route("/notes/{note_id}", change_note, methods=["PATCH"]),
         Route("/notes/{note_id}/synchronize", synchronize_note, methods=["POST"]),
     ],
-    lifespan=lifespan,
+    lifespan=databases_lifespan,
 )
