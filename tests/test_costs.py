@@ -20,14 +20,14 @@ from tests.choices import PROGRAMS, ROOT, Combination, name, rooms
 # Counted on Python 3.11; others and later libraries differ by less than the margin.
 REQUESTS = ("read one", "list 10", "create", "change", "synchronize")
 CALLS = {
-    "fastapi-core-asyncpg": (1030, 1146, 1441, 1710, 2260),
-    "fastapi-core-databases": (1469, 1675, 2305, 2965, 4135),
-    "fastapi-orm-asyncpg": (1591, 1910, 2566, 3273, 4684),
-    "fastapi-orm-databases": (1726, 2679, 2539, 3456, 4924),
-    "starlette-core-asyncpg": (545, 619, 1080, 1069, 1760),
-    "starlette-core-databases": (984, 1148, 1944, 2324, 3635),
-    "starlette-orm-asyncpg": (1106, 1383, 2205, 2632, 4184),
-    "starlette-orm-databases": (1241, 2152, 2178, 2815, 4424),
+    "fastapi-core-asyncpg": (1017, 1133, 1428, 1697, 2235),
+    "fastapi-core-databases": (1456, 1662, 2292, 2952, 4110),
+    "fastapi-orm-asyncpg": (1187, 1432, 2420, 3127, 4121),
+    "fastapi-orm-databases": (1713, 2666, 2526, 3443, 4899),
+    "starlette-core-asyncpg": (532, 606, 1067, 1056, 1735),
+    "starlette-core-databases": (971, 1135, 1931, 2311, 3610),
+    "starlette-orm-asyncpg": (709, 912, 2066, 2493, 3650),
+    "starlette-orm-databases": (1228, 2139, 2165, 2802, 4399),
 }
 MOST, LEAST = 1.05, 0.9
 

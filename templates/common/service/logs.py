@@ -29,6 +29,10 @@ def add_time(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
     return event
 
 
+def write_json(logger: WrappedLogger, name: str, event: EventDict) -> str:
+    return orjson.dumps(event, default=repr, option=orjson.OPT_UTC_Z).decode()
+
+
 def hide_exception(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
     """Tell of an exception in a library's line what it is and where from, but not what it says."""
     exception = event.pop("exc_info", None)
@@ -50,11 +54,7 @@ def configure(settings: Settings) -> None:
             add_time,
             structlog.processors.format_exc_info,
             structlog.processors.EventRenamer("message"),
-            structlog.processors.JSONRenderer(
-                lambda event, **_: orjson.dumps(
-                    event, default=repr, option=orjson.OPT_UTC_Z
-                ).decode()
-            ),
+            write_json,
         ]
     else:
         render = [

@@ -36,7 +36,7 @@ pool_size = Gauge(
 )
 pool_in_use = Gauge(
     "database_pool_in_use",
-    "Connections that requests hold now.",
+    "Connections that requests hold or open now.",
     multiprocess_mode="livesum",
 )
 pool_waiting = Gauge(

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import nullcontext
 from typing import Any, TypeVar
 
 import asyncpg
@@ -45,21 +44,22 @@ class Turns:
 
     async def take(self, acquire: Callable[[], Awaitable[T]]) -> T:
         """Wait for a turn, and call `acquire`. Raises TimeoutError when that took too long."""
-        # Who need not wait may have to connect, which has the same bound: see `connect_options`.
-        bound = asyncio.timeout(self._timeout) if self._free.locked() else nullcontext()
-        metrics.pool_waiting.inc()
-        try:
-            async with bound:
+        if not self._free.locked():
+            # Who need not wait may have to connect, which has the same bound: see `connect_options`.
+            await self._free.acquire()
+            return await self._taken(acquire)
+        async with asyncio.timeout(self._timeout):
+            with metrics.pool_waiting.track_inprogress():
                 await self._free.acquire()
-                try:
-                    acquired = await acquire()
-                except BaseException:
-                    self._free.release()
-                    raise
-        finally:
-            metrics.pool_waiting.dec()
+            return await self._taken(acquire)
+
+    async def _taken(self, acquire: Callable[[], Awaitable[T]]) -> T:
         metrics.pool_in_use.inc()
-        return acquired
+        try:
+            return await acquire()
+        except BaseException:
+            self.give_back()
+            raise
 
     def give_back(self) -> None:
         metrics.pool_in_use.dec()

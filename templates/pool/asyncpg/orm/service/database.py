@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
 import asyncpg
 import structlog
+from sqlalchemy import Connection as SyncConnection
 from sqlalchemy import ExceptionContext, event, text
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -17,6 +19,7 @@ from sqlalchemy.ext.asyncio import (
     async_sessionmaker,
     create_async_engine,
 )
+from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from . import metrics
@@ -37,11 +40,8 @@ class Database:
         self._statement_timeout = settings.database_statement_timeout
         self._size = settings.database_pool_size
         self._engine = engine(settings)
-        self._sessions = async_sessionmaker(self._engine, expire_on_commit=False)
-        self._readers = async_sessionmaker(
-            # Shares the pool, and saves a lone read its BEGIN and its ROLLBACK.
-            self._engine.execution_options(isolation_level="AUTOCOMMIT"),
-            expire_on_commit=False,
+        self._sessions = async_sessionmaker(
+            self._engine, sync_session_class=LentSession, expire_on_commit=False
         )
 
     async def __aenter__(self) -> Self:
@@ -65,7 +65,7 @@ class Database:
     async def connection(self) -> AsyncIterator[Connection]:
         """Lend a session on which each statement stands alone: no BEGIN, no COMMIT."""
         try:
-            async with self._lent(self._readers) as session:
+            async with self._lent(autocommit=True) as session:
                 yield session
         except Exception as error:
             if unavailable := translated(error):
@@ -76,7 +76,7 @@ class Database:
     async def transaction(self) -> AsyncIterator[Connection]:
         """Lend a session in a transaction: committed at the end, rolled back if it raises."""
         try:
-            async with self._lent(self._sessions) as session:
+            async with self._lent(autocommit=False) as session:
                 yield session
                 await session.flush()
                 try:
@@ -96,24 +96,43 @@ class Database:
             await connection.execute(text("SELECT 1"))
 
     @asynccontextmanager
-    async def _lent(
-        self, sessions: async_sessionmaker[AsyncSession]
-    ) -> AsyncIterator[AsyncSession]:
+    async def _lent(self, *, autocommit: bool) -> AsyncIterator[AsyncSession]:
         """Lend a session that has its connection."""
+        session = self._sessions(info={"autocommit": autocommit})
         taken = False
         try:
-            async with sessions() as session:
-                try:
-                    await self._turns.take(session.connection)
-                except TimeoutError as error:
-                    raise PoolExhausted from error
-                except Exception as error:
-                    raise translated(error) or Unavailable() from error
-                taken = True
-                yield session
+            try:
+                await self._turns.take(partial(session.run_sync, Session.connection))
+            except TimeoutError as error:
+                raise PoolExhausted from error
+            except Exception as error:
+                raise translated(error) or Unavailable() from error
+            taken = True
+            yield session
+        except BaseException:
+            async with session:  # which is closed to the end, whoever is cancelled meanwhile
+                raise
+        else:
+            await session.close()  # nothing is left to wait for
         finally:
             if taken:  # and the session closed, or who is next would wait in the pool's own queue
                 self._turns.give_back()
+
+
+class LentSession(Session):
+    """A session whose `info` tells whether its statements stand alone.
+
+    The option AUTOCOMMIT of an engine would be set at each checkout and back at each release, which
+    costs more than the BEGIN and the ROLLBACK that it saves.
+    """
+
+
+@event.listens_for(LentSession, "after_begin")
+def tell_driver(
+    session: Session, transaction: SessionTransaction, connection: SyncConnection
+) -> None:
+    driver: Any = connection.connection.dbapi_connection
+    driver.autocommit = session.info["autocommit"]
 
 
 def engine(settings: DatabaseSettings) -> AsyncEngine:

@@ -1,27 +1,38 @@
 """Everything asked of the notes' tables."""
 
-from sqlalchemy import delete, func, select, true, update
+from sqlalchemy import bindparam, delete, func, select, true, update
 
 from ..database import Connection
 from .errors import NoteChanged, NoteNotFound, PreconditionFailed
 from .models import Note, Revision
 from .schemas import Content
 
+# Made once: SQLAlchemy takes about as long to make a statement, and to know it again, as to run it.
+PAGE = select(Note).where(Note.id > bindparam("after")).order_by(Note.id).limit(bindparam("limit"))
+PAGES = {
+    None: PAGE,
+    True: PAGE.where(Note.synchronized_at.is_not(None)),
+    False: PAGE.where(Note.synchronized_at.is_(None)),
+}
+GET = select(Note).where(Note.id == bindparam("note_id"))
+REVISIONS = (
+    select(Revision)
+    .where(Revision.note_id == bindparam("note_id"), Revision.version < bindparam("before"))
+    .order_by(Revision.version.desc())
+    .limit(bindparam("limit"))
+)
+
 
 async def page(
     connection: Connection, after: int, limit: int, synchronized: bool | None
 ) -> list[Note]:
     """Return up to `limit` notes whose ids come after `after`."""
-    query = select(Note).where(Note.id > after).order_by(Note.id).limit(limit)
-    if synchronized is not None:
-        done = Note.synchronized_at
-        query = query.where(done.is_not(None) if synchronized else done.is_(None))
-    return list(await connection.scalars(query))
+    return list(await connection.scalars(PAGES[synchronized], {"after": after, "limit": limit}))
 
 
 async def get(connection: Connection, note_id: int) -> Note:
     """Raises NoteNotFound."""
-    note = await connection.get(Note, note_id)
+    note = await connection.scalar(GET, {"note_id": note_id})
     if note is None:
         raise NoteNotFound
     return note
@@ -32,13 +43,8 @@ async def history(connection: Connection, note_id: int, before: int, limit: int)
 
     Raises NoteNotFound.
     """
-    query = (
-        select(Revision)
-        .where(Revision.note_id == note_id, Revision.version < before)
-        .order_by(Revision.version.desc())
-        .limit(limit)
-    )
-    revisions = list(await connection.scalars(query))
+    values = {"note_id": note_id, "before": before, "limit": limit}
+    revisions = list(await connection.scalars(REVISIONS, values))
     if not revisions:
         await get(connection, note_id)
     return revisions
