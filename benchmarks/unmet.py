@@ -4,8 +4,9 @@ SERVICE = """\
 callgrind's kin (`valgrind --tool=cachegrind`, in process, uvloop, without the server) counts 347,000
 instructions of the floor on Starlette and 548,000 of the service (533,000 since, with lighter gauges and a
 plain function that writes the JSON). Of the difference the log line takes 43,000, what pydantic does beyond
-orjson with the answer 26,000 and with the path 15,000, the gauges of the pool 12,000, the metrics of the request 10,000, `Unexpected` 8,000, `WholeBody` 6,000; the rest are the two
-context managers, the statement's parameters, the client's own timer of the statement, the entity tag.
+orjson with the answer 26,000 and with the path 15,000, the gauges of the pool 12,000, the metrics of the
+request 10,000, `Unexpected` 8,000, `WholeBody` 6,000; the rest are the two context managers, the statement's
+parameters, the client's own timer of the statement, the entity tag.
 None of these is left out in production. It was 819 function calls and 807,000 instructions before the asyncpg
 pool's reset, a middleware for request ids, the labels of metrics looked up at each request, the time as
 text, frozen dataclasses and a timer at each checkout were taken out. The spread above is that of a
