@@ -256,8 +256,13 @@ async def a_failover_leaves_the_old_server_read_only(stage: Stage, client: Clien
 
 @fault
 async def slow_statements_exhaust_the_pool(stage: Stage, client: Client) -> None:
+    before = client.refused
     async with stage.trigger("PERFORM pg_sleep(0.8);"):
         await stage.pause(3)
+        for _ in range(10):
+            if client.refused > before:
+                break
+            await stage.pause(1)  # chance spreads the users over the workers
 
 
 @fault
