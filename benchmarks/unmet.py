@@ -20,9 +20,8 @@ each checkout and back at each release, which took 260,000 instructions, more th
 saves; the driver is told instead. Statements are made once, so SQLAlchemy remembers their cache keys (175,000),
 and a Session whose work is done is closed without a task of its own (40,000). Of the rest an empty Session
 that takes its connection from the pool and gives it back is 343,000, and a row of a mapped class 500,000, of
-which Core on the same connection would need 310,000. To reach 0.6 a reader would have to do without its
-Session, and with FastAPI, which is 425,000 itself, without most of it: mapped classes would not be what the
-ORM is chosen for."""
+which Core on the same connection would need 310,000. To 0.6 another 110,000 are missing on Starlette and
+540,000 on FastAPI, which is 425,000 more itself; where they could be saved has not been found yet."""
 DATABASES = """\
 The floor has no log, no metrics, no limits (see above, about 200,000 instructions), and hands rows over as
 they are. Mapped classes are made from each row by SQLAlchemy's instrumentation: on Starlette 1,241 function
