@@ -24,8 +24,8 @@ which Core on the same connection would need 310,000. To 0.6 another 110,000 are
 540,000 on FastAPI, which is 425,000 more itself; where they could be saved has not been found yet."""
 DATABASES = """\
 The floor has no log, no metrics, no limits (see above, about 200,000 instructions), and hands rows over as
-they are. Mapped classes are made from each row by SQLAlchemy's instrumentation: on Starlette 1,241 function
-calls instead of 984."""
+they are. Mapped classes are made from each row by SQLAlchemy's instrumentation: on Starlette 1,228 function
+calls instead of 971."""
 
 PEER = """\
 The figure is at its bound, within what these rounds spread."""

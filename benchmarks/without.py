@@ -4,6 +4,7 @@ Only to weigh what each costs: nobody serves this.
 """
 
 import os
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import service.app
@@ -22,6 +23,9 @@ class Nothing:
 
     def get(self) -> None:
         return None
+
+    def track_inprogress(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
 
 nothing = Nothing()

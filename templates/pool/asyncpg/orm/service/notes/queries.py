@@ -7,7 +7,7 @@ from .errors import NoteChanged, NoteNotFound, PreconditionFailed
 from .models import Note, Revision
 from .schemas import Content
 
-# Made once: SQLAlchemy takes about as long to make a statement, and to know it again, as to run it.
+# Made once: to make a statement, and to know it again, is a third of what it costs SQLAlchemy.
 PAGE = select(Note).where(Note.id > bindparam("after")).order_by(Note.id).limit(bindparam("limit"))
 PAGES = {
     None: PAGE,
