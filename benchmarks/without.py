@@ -44,7 +44,7 @@ if DROPPED == "metrics":
     metrics.answered = answered
     metrics.pool_in_use = metrics.pool_waiting = nothing
 elif DROPPED == "request ids":
-    middleware.token_hex = lambda size: "0" * 2 * size
+    middleware.getrandbits = lambda bits: 0
     middleware.request_id = logs.request_id = nothing
 elif DROPPED:
     dropped, listed = getattr(middleware, DROPPED), middleware.middleware

@@ -20,14 +20,14 @@ from tests.choices import PROGRAMS, ROOT, Combination, name, rooms
 # Counted on Python 3.11; others and later libraries differ by less than the margin.
 REQUESTS = ("read one", "list 10", "create", "change", "synchronize")
 CALLS = {
-    "fastapi-core-asyncpg": (1017, 1133, 1428, 1697, 2235),
-    "fastapi-core-databases": (1456, 1662, 2292, 2952, 4110),
-    "fastapi-orm-asyncpg": (1187, 1432, 2420, 3127, 4121),
-    "fastapi-orm-databases": (1713, 2666, 2526, 3443, 4899),
-    "starlette-core-asyncpg": (532, 606, 1067, 1056, 1735),
-    "starlette-core-databases": (971, 1135, 1931, 2311, 3610),
-    "starlette-orm-asyncpg": (709, 912, 2066, 2493, 3650),
-    "starlette-orm-databases": (1228, 2139, 2165, 2802, 4399),
+    "fastapi-core-asyncpg": (986, 1102, 1395, 1664, 2193),
+    "fastapi-core-databases": (1425, 1631, 2259, 2919, 4068),
+    "fastapi-orm-asyncpg": (1143, 1388, 2387, 3094, 4081),
+    "fastapi-orm-databases": (1501, 2449, 2340, 2999, 4223),
+    "starlette-core-asyncpg": (493, 579, 1038, 1023, 1693),
+    "starlette-core-databases": (932, 1108, 1902, 2278, 3568),
+    "starlette-orm-asyncpg": (657, 872, 2037, 2460, 3595),
+    "starlette-orm-databases": (1008, 1926, 1983, 2358, 3723),
 }
 MOST, LEAST = 1.05, 0.9
 

@@ -163,8 +163,8 @@ def test_every_data_layer_lends_connections_the_same_way(chosen: Combination) ->
     assert methods == {
         f"Database.{name}": text
         for name, text in {
-            "connection": "@asynccontextmanager\n"
-            "async def connection(self) -> AsyncIterator[Connection]:\n    pass",
+            "connection": "def connection(self) -> AbstractAsyncContextManager[Connection]:\n"
+            "    pass",
             "transaction": "@asynccontextmanager\n"
             "async def transaction(self) -> AsyncIterator[Connection]:\n    pass",
             "ping": "async def ping(self) -> None:\n    pass",

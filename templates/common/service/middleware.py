@@ -1,7 +1,7 @@
 """What happens to every request before and after its handler."""
 
 import re
-from secrets import token_hex
+from random import getrandbits
 from time import perf_counter
 
 import structlog
@@ -43,17 +43,20 @@ class Requests:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-        own = given if SANE_ID.fullmatch(given) else token_hex(16).encode()
-        request_id.set(own.decode())
-        status = 0  # of a request that was never answered
+        own = ""
+        for name, value in scope["headers"]:
+            if name == b"x-request-id" and SANE_ID.fullmatch(value):
+                own = value.decode()
+                break
+        own = own or f"{getrandbits(128):032x}"  # not `secrets`: it is no secret
+        request_id.set(own)
+        scope["status"] = 0  # of a request that was never answered
         started = perf_counter()
 
         async def answer(message: Message) -> None:
-            nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", own)]
+                scope["status"] = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", own.encode())]
             await send(message)
 
         try:
@@ -63,6 +66,7 @@ class Requests:
             # Labels come from what the service knows, not from what callers make up.
             method = scope["method"] if scope["method"] in METHODS else "other"
             route = getattr(scope.get("route"), "path", "none")
+            status = scope["status"]
             requests, durations = metrics.answered(method, route, status)
             requests.inc()
             durations.observe(seconds)
@@ -114,19 +118,12 @@ class Unexpected:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = False
-
-        async def note_start(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
         try:
-            await self.app(scope, receive, note_start)
+            await self.app(scope, receive, send)
         except ClientDisconnect:
             pass  # in the middle of its body: nobody is left to be answered
         except Exception as error:
-            if started:
+            if scope.get("status"):  # `Requests` sets it once an answer has begun
                 raise  # the server logs it and hangs up: the only way to tell the caller now
             await unexpected(error)(scope, receive, send)
 
@@ -142,10 +139,11 @@ class WholeBody:
         self.limited = Problems(RequestBodyLimitMiddleware(self.read, limit))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and any(name in BODY for name, _ in scope["headers"]):
-            await self.limited(scope, receive, send)
-        else:
-            await self.app(scope, receive, send)
+        app = self.app
+        for name, _ in scope.get("headers", ()):
+            if name in BODY:
+                app = self.limited
+        await app(scope, receive, send)
 
     async def read(self, scope: Scope, receive: Receive, send: Send) -> None:
         body: bytes | None = await Request(scope, receive).body()

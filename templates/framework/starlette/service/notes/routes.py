@@ -130,10 +130,11 @@ async def synchronize_note(request: Request) -> Response:
     return answer(schemas.Note.model_validate(note), headers={"ETag": etag(note.version)})
 
 
+# They are tried in this order, so first what is asked for most.
 routes = [
+    Route("/notes/{note_id}", get_note),
     Route("/notes", list_notes),
     Route("/notes", create_note, methods=["POST"]),
-    Route("/notes/{note_id}", get_note),
     Route("/notes/{note_id}", change_note, methods=["PATCH"]),
     Route("/notes/{note_id}", delete_note, methods=["DELETE"]),
     Route("/notes/{note_id}/revisions", list_revisions),

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeAlias
@@ -61,62 +61,70 @@ class Database:
         except Exception as error:
             log.warning("the pool could not be closed", cause=type(error).__name__)
 
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
+    def connection(self) -> AbstractAsyncContextManager[Connection]:
         """Lend a session on which each statement stands alone: no BEGIN, no COMMIT."""
-        try:
-            async with self._lent(autocommit=True) as session:
-                yield session
-        except Exception as error:
-            if unavailable := translated(error):
-                raise unavailable from error
-            raise
+        return Loan(self._turns, self._sessions(info={"autocommit": True}))
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
         """Lend a session in a transaction: committed at the end, rolled back if it raises."""
-        try:
-            async with self._lent(autocommit=False) as session:
-                yield session
-                await session.flush()
-                try:
-                    await session.commit()
-                except DBAPIError as error:
-                    if isinstance(error.driver_exception, asyncpg.TransactionRollbackError):
-                        raise Unavailable from error  # no Collision: it is not to be tried again
-                    raise
-        except Exception as error:
-            if unavailable := translated(error):
-                raise unavailable from error
-            raise
+        async with Loan(self._turns, self._sessions(info={"autocommit": False})) as session:
+            yield session
+            await session.flush()
+            try:
+                await session.commit()
+            except DBAPIError as error:
+                if isinstance(error.driver_exception, asyncpg.TransactionRollbackError):
+                    raise Unavailable from error  # no Collision: it is not to be tried again
+                raise
 
     async def ping(self) -> None:
         """Return when the database answers. Raises Unavailable."""
         async with self.connection() as connection:
             await connection.execute(text("SELECT 1"))
 
-    @asynccontextmanager
-    async def _lent(self, *, autocommit: bool) -> AsyncIterator[AsyncSession]:
-        """Lend a session that has its connection."""
-        session = self._sessions(info={"autocommit": autocommit})
-        taken = False
+
+class Loan:
+    """A session that has its connection, for the length of a block.
+
+    A class, because what contextlib makes of a generator costs each request several times as much.
+    """
+
+    def __init__(self, turns: Turns, session: AsyncSession) -> None:
+        self._turns = turns
+        self._session = session
+
+    async def __aenter__(self) -> Connection:
         try:
             try:
-                await self._turns.take(partial(session.run_sync, Session.connection))
-            except TimeoutError as error:
-                raise PoolExhausted from error
-            except Exception as error:
-                raise translated(error) or Unavailable() from error
-            taken = True
-            yield session
-        except BaseException:
-            async with session:  # which is closed to the end, whoever is cancelled meanwhile
-                raise
-        else:
-            await session.close()  # nothing is left to wait for
-        finally:
-            if taken:  # and the session closed, or who is next would wait in the pool's own queue
-                self._turns.give_back()
+                await self._turns.take(partial(self._session.run_sync, Session.connection))
+            except BaseException:
+                async with self._session:
+                    raise
+        except TimeoutError as error:
+            raise PoolExhausted from error
+        except Exception as error:
+            raise translated(error) or Unavailable() from error
+        return self._session
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if error is None:
+                await self._session.close()  # nothing is left to wait for
+            else:
+                async with self._session:  # closed to the end, whoever is cancelled meanwhile
+                    raise error
+        except Exception as failed:
+            if unavailable := translated(failed):
+                raise unavailable from failed
+            raise
+        finally:  # once it is closed, or who is next would wait in the pool's own queue
+            self._turns.give_back()
 
 
 class LentSession(Session):
