@@ -27,8 +27,9 @@ def write_json(logger: WrappedLogger, name: str, event: EventDict) -> str:
     """Render a line, all at once: structlog's processors for it take as long again."""
     if "exc_info" in event:
         event = structlog.processors.format_exc_info(logger, name, event)
-    line = {"message": event.pop("event"), "timestamp": datetime.now(UTC), **event}
-    return orjson.dumps(line, default=repr, option=orjson.OPT_UTC_Z).decode()
+    event["timestamp"] = datetime.now(UTC)
+    event["message"] = event.pop("event")
+    return orjson.dumps(event, default=repr, option=orjson.OPT_UTC_Z).decode()
 
 
 def hide_exception(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
@@ -75,7 +76,7 @@ def configure(settings: Settings) -> None:
         library = logging.getLogger(name)
         library.handlers = []
         library.propagate = True
-    # A line a request is written by RequestLog; without a handler to reach, uvicorn's own is off.
+    # A line a request is written by `Requests`; without a handler to reach, uvicorn's own is off.
     access = logging.getLogger("uvicorn.access")
     access.handlers = []
     access.propagate = False

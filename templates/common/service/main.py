@@ -14,7 +14,7 @@ except InvalidSettings as error:
 logs.configure(settings)
 app = create_app(settings)
 
-# What is there by now stays: the garbage collector need not look through all of it again, during
-# which every request would wait for tens of milliseconds.
+# What is there by now stays, so the garbage collector need not look through it again and again,
+# while every request waits: for tens of milliseconds, with SQLAlchemy.
 gc.collect()
 gc.freeze()

@@ -48,7 +48,7 @@ class Requests:
             if name == b"x-request-id" and SANE_ID.fullmatch(value):
                 own = value.decode()
                 break
-        own = own or f"{getrandbits(128):032x}"  # not `secrets`: it is no secret
+        own = own or f"{getrandbits(128):032x}"  # `secrets` would ask the kernel
         request_id.set(own)
         scope["status"] = 0  # of a request that was never answered
         started = perf_counter()
@@ -123,7 +123,7 @@ class Unexpected:
         except ClientDisconnect:
             pass  # in the middle of its body: nobody is left to be answered
         except Exception as error:
-            if scope.get("status"):  # `Requests` sets it once an answer has begun
+            if scope["type"] != "http" or scope["status"]:  # set by `Requests` at its beginning
                 raise  # the server logs it and hangs up: the only way to tell the caller now
             await unexpected(error)(scope, receive, send)
 
@@ -140,9 +140,10 @@ class WholeBody:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         app = self.app
-        for name, _ in scope.get("headers", ()):
-            if name in BODY:
-                app = self.limited
+        if scope["type"] == "http":
+            for name, _ in scope["headers"]:
+                if name in BODY:
+                    app = self.limited
         await app(scope, receive, send)
 
     async def read(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,6 +1,7 @@
 """Errors: every one is a problem+json that says what is wrong and nothing about the inside."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 from httpx2 import AsyncClient
@@ -114,5 +115,21 @@ async def test_a_caller_who_leaves_is_no_failure_of_the_service(
 def test_a_websocket_is_refused(settings: Settings, headers: dict[str, str]) -> None:
     client = TestClient(create_app(settings))
     connecting = client.websocket_connect("/health/live", headers=headers)
-    with pytest.raises(WebSocketDisconnect), connecting:
+    with pytest.raises(WebSocketDisconnect) as refused, connecting:
         pass
+    assert type(refused.value) is WebSocketDisconnect  # and no answer to its handshake
+
+
+def test_a_start_that_fails_says_why(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @asynccontextmanager
+    async def failing(app: object) -> AsyncIterator[None]:
+        raise RuntimeError("it cannot start")
+        yield
+
+    app = create_app(settings)
+    app.router.lifespan_context = failing
+    with pytest.raises(RuntimeError, match="it cannot start"), TestClient(app):
+        pass
+    assert "unexpected" not in capsys.readouterr().out  # that is said of requests

@@ -121,7 +121,7 @@ class Database:
 
 
 class Loan:
-    """A connection for the length of a block.
+    """A connection for the length of one block.
 
     A class, because what contextlib makes of a generator costs each request several times as much.
     """

@@ -85,7 +85,7 @@ class Database:
 
 
 class Loan:
-    """A session that has its connection, for the length of a block.
+    """A session that has its connection, for the length of one block.
 
     A class, because what contextlib makes of a generator costs each request several times as much.
     """
@@ -116,15 +116,16 @@ class Loan:
         try:
             if error is None:
                 await self._session.close()  # nothing is left to wait for
-            else:
-                async with self._session:  # closed to the end, whoever is cancelled meanwhile
-                    raise error
+            else:  # to the end, whoever is cancelled meanwhile
+                await self._session.__aexit__(kind, error, trace)
         except Exception as failed:
             if unavailable := translated(failed):
                 raise unavailable from failed
             raise
         finally:  # once it is closed, or who is next would wait in the pool's own queue
             self._turns.give_back()
+        if isinstance(error, Exception) and (unavailable := translated(error)):
+            raise unavailable from error
 
 
 class LentSession(Session):
