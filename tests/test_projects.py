@@ -102,7 +102,7 @@ FILES = [
 TRACES = {
     ("fastapi",): r"(?i)fastapi",
     ("starlette",): r"openapi.pydantic|AuthenticationMiddleware",  # FastAPI stands on Starlette
-    ("core",): r"\bTable\b|\bColumn\(|\bCore\b|\.c\.",
+    ("core",): r"\bTable\b|\bColumn\(|\bCore\b",
     ("orm",): r"(?i)\bmapped|\bORM\b|DeclarativeBase|sqlalchemy\.orm|relationship",
     ("core", "asyncpg"): r"\bStatement\b|create_pool",
     ("orm", "asyncpg"): r"AsyncSession|sessionmaker|expire_on_commit",
