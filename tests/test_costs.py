@@ -30,8 +30,6 @@ CALLS = {
     "starlette-orm-databases": (1008, 1926, 1983, 2358, 3723),
 }
 MOST, LEAST = 1.05, 0.9
-# What the collector need not look through again: there are as many objects after the imports alone.
-FROZEN = "import gc, service.main; print(gc.get_freeze_count())"
 
 
 @pytest.fixture(scope="module")
@@ -60,20 +58,3 @@ def test_no_request_takes_more_function_calls_than_before(
     assert not more, f"{more} calls instead of {known}: {counted}"
     less = {request: calls for request, calls in counted.items() if calls < known[request] * LEAST}
     assert not less, f"{less} calls instead of {known}: write the new figures down, {counted}"
-
-
-@pytest.mark.parametrize("program", PROGRAMS, ids=name)
-def test_the_collector_need_not_look_through_what_stays(program: Combination) -> None:
-    given = {
-        "DATABASE_URL": "postgresql://nobody@127.0.0.1/nowhere",
-        "UPSTREAM_URL": "http://127.0.0.1",
-    }
-    path = os.pathsep.join(map(str, rooms(program)))
-    done = subprocess.run(
-        [sys.executable, "-c", FROZEN],
-        env={**os.environ, **given, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert int(done.stdout) > 50_000

@@ -281,3 +281,14 @@ def test_every_framework_describes_the_same_api(framework: str, tmp_path: Path) 
     described = api({**PROGRAMS[0], "framework": framework}, tmp_path)
     assert described == api(PROGRAMS[0], tmp_path)
     assert "post /notes/{note_id}/synchronize" in described
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=name)
+def test_the_collector_need_not_look_through_what_stays(
+    program: Combination, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1/nowhere")
+    monkeypatch.setenv("UPSTREAM_URL", "http://127.0.0.1")
+    frozen = "import gc, service.main; print(gc.get_freeze_count())"
+    # There are as many objects after the imports alone.
+    assert int(python("-c", frozen, program=program, cwd=tmp_path)) > 50_000

@@ -43,12 +43,12 @@ class Requests:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        own = ""
         for name, value in scope["headers"]:
             if name == b"x-request-id" and SANE_ID.fullmatch(value):
                 own = value.decode()
                 break
-        own = own or f"{getrandbits(128):032x}"  # `secrets` would ask the kernel
+        else:
+            own = f"{getrandbits(128):032x}"  # `secrets` would ask the kernel
         request_id.set(own)
         scope["status"] = 0  # of a request that was never answered
         started = perf_counter()
