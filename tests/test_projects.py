@@ -104,7 +104,7 @@ TRACES = {
     ("starlette",): r"openapi.pydantic|AuthenticationMiddleware",  # FastAPI stands on Starlette
     ("core",): r"\bTable\b|\bColumn\(|\bCore\b",
     ("orm",): r"(?i)\bmapped|\bORM\b|DeclarativeBase|sqlalchemy\.orm|relationship",
-    ("core", "asyncpg"): r"\bStatement\b|create_pool",
+    ("core", "asyncpg"): r"create_pool",
     ("orm", "asyncpg"): r"AsyncSession|sessionmaker|expire_on_commit",
     ("databases",): r"(?<!tests\.)(?<!\[)\bdatabases\b(?!\.py)|archived",
     ("uv",): r"\buv\b|uv_build|uv\.lock",
