@@ -23,11 +23,11 @@ CALLS = {
     "fastapi-core-asyncpg": (986, 1102, 1395, 1664, 2193),
     "fastapi-core-databases": (1063, 1210, 1497, 1766, 2373),
     "fastapi-orm-asyncpg": (1143, 1388, 2387, 3094, 4081),
-    "fastapi-orm-databases": (1501, 2449, 2340, 2999, 4223),
+    "fastapi-orm-databases": (1097, 1566, 1536, 1804, 2429),
     "starlette-core-asyncpg": (493, 579, 1038, 1023, 1693),
     "starlette-core-databases": (570, 687, 1140, 1125, 1873),
     "starlette-orm-asyncpg": (657, 872, 2037, 2460, 3595),
-    "starlette-orm-databases": (1008, 1926, 1983, 2358, 3723),
+    "starlette-orm-databases": (604, 1043, 1179, 1163, 1929),
 }
 MOST, LEAST = 1.05, 0.9
 

@@ -1,34 +1,100 @@
 """Everything asked of the notes' tables."""
 
-from sqlalchemy import delete, func, insert, select, true, update
+from typing import TypeVar
 
-from ..database import Connection
+from databases.interfaces import Record
+from sqlalchemy import (
+    ARRAY,
+    Integer,
+    Text,
+    any_,
+    bindparam,
+    cast,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.orm import make_transient_to_detached
+
+from ..database import Connection, Statement
 from ..models import Base
 from .errors import NoteChanged, NoteNotFound, PreconditionFailed
 from .models import Note, Revision
 from .schemas import Content
 
-# databases compiles a statement whenever it is run, and one on classes takes twice as long.
-notes, revisions = Base.metadata.tables["notes"], Base.metadata.tables["note_revisions"]
+T = TypeVar("T", bound=Base)
+
+PAGE = select(Note).where(Note.id > bindparam("after")).order_by(Note.id).limit(bindparam("limit"))
+PAGES = {
+    None: Statement(PAGE),
+    True: Statement(PAGE.where(Note.synchronized_at.is_not(None))),
+    False: Statement(PAGE.where(Note.synchronized_at.is_(None))),
+}
+GET = Statement(select(Note).where(Note.id == bindparam("note_id")))
+EXISTS = Statement(select(Note.id).where(Note.id == bindparam("note_id")))
+REVISIONS = Statement(
+    select(Revision)
+    .where(Revision.note_id == bindparam("note_id"))
+    .where(Revision.version < bindparam("before"))
+    .order_by(Revision.version.desc())
+    .limit(bindparam("limit"))
+)
+CREATE = Statement(
+    insert(Note).values(title=bindparam("title"), body=bindparam("body")).returning(Note)
+)
+ADD_REVISION = Statement(
+    insert(Revision).values(
+        note_id=bindparam("note_id"),
+        version=bindparam("version"),
+        title=bindparam("title"),
+        body=bindparam("body"),
+    )
+)
+VERSIONS = cast(bindparam("versions"), ARRAY(Integer))
+EXPECTED = or_(VERSIONS.is_(None), Note.version == any_(VERSIONS))
+CHANGE = Statement(
+    update(Note)
+    .where(Note.id == bindparam("note_id"), EXPECTED)
+    .values(
+        title=func.coalesce(cast(bindparam("title"), Text), Note.title),
+        body=func.coalesce(cast(bindparam("body"), Text), Note.body),
+        version=Note.version + 1,
+        updated_at=func.now(),
+    )
+    .returning(Note)
+)
+DELETE = Statement(delete(Note).where(Note.id == bindparam("note_id"), EXPECTED).returning(Note.id))
+SYNCHRONIZE = Statement(
+    update(Note)
+    .where(Note.id == bindparam("note_id"), Note.version == bindparam("version"))
+    .values(
+        title=bindparam("new_title"),
+        body=bindparam("new_body"),
+        version=Note.version + 1,
+        updated_at=func.now(),
+        synchronized_at=func.now(),
+    )
+    .returning(Note)
+)
 
 
 async def page(
     connection: Connection, after: int, limit: int, synchronized: bool | None
 ) -> list[Note]:
     """Return up to `limit` notes whose ids come after `after`."""
-    query = select(notes).where(notes.c.id > after).order_by(notes.c.id).limit(limit)
-    if synchronized is not None:
-        done = notes.c.synchronized_at
-        query = query.where(done.is_not(None) if synchronized else done.is_(None))
-    return [Note(**row._mapping) for row in await connection.fetch_all(query)]
+    rows = await connection.fetch_all(PAGES[synchronized](after=after, limit=limit))
+    return [_loaded(Note, row) for row in rows]
 
 
 async def get(connection: Connection, note_id: int) -> Note:
     """Raises NoteNotFound."""
-    row = await connection.fetch_one(select(notes).where(notes.c.id == note_id))
+    row = await connection.fetch_one(GET(note_id=note_id))
     if row is None:
         raise NoteNotFound
-    return Note(**row._mapping)
+    return _loaded(Note, row)
 
 
 async def history(connection: Connection, note_id: int, before: int, limit: int) -> list[Revision]:
@@ -36,23 +102,16 @@ async def history(connection: Connection, note_id: int, before: int, limit: int)
 
     Raises NoteNotFound.
     """
-    query = (
-        select(revisions)
-        .where(revisions.c.note_id == note_id, revisions.c.version < before)
-        .order_by(revisions.c.version.desc())
-        .limit(limit)
-    )
-    rows = await connection.fetch_all(query)
+    rows = await connection.fetch_all(REVISIONS(note_id=note_id, before=before, limit=limit))
     if not rows:
-        await get(connection, note_id)
-    return [Revision(**row._mapping) for row in rows]
+        await _must_exist(connection, note_id)
+    return [_loaded(Revision, row) for row in rows]
 
 
 async def create(connection: Connection, title: str, body: str) -> Note:
-    query = insert(notes).values(title=title, body=body).returning(notes)
-    row = await connection.fetch_one(query)
+    row = await connection.fetch_one(CREATE(title=title, body=body))
     assert row is not None
-    return await _with_revision(connection, Note(**row._mapping))
+    return await _with_revision(connection, _loaded(Note, row))
 
 
 async def change(
@@ -66,22 +125,13 @@ async def change(
 
     Raises NoteNotFound, PreconditionFailed.
     """
-    query = (
-        update(notes)
-        .where(notes.c.id == note_id)
-        .where(true() if versions is None else notes.c.version.in_(versions))
-        .values(version=notes.c.version + 1, updated_at=func.now())
-        .returning(notes)
+    row = await connection.fetch_one(
+        CHANGE(note_id=note_id, title=title, body=body, versions=versions)
     )
-    if title is not None:
-        query = query.values(title=title)
-    if body is not None:
-        query = query.values(body=body)
-    row = await connection.fetch_one(query)
     if row is None:
-        await get(connection, note_id)
+        await _must_exist(connection, note_id)
         raise PreconditionFailed
-    return await _with_revision(connection, Note(**row._mapping))
+    return await _with_revision(connection, _loaded(Note, row))
 
 
 async def remove(connection: Connection, note_id: int, versions: list[int] | None) -> None:
@@ -89,40 +139,42 @@ async def remove(connection: Connection, note_id: int, versions: list[int] | Non
 
     Raises NoteNotFound, PreconditionFailed.
     """
-    query = (
-        delete(notes)
-        .where(notes.c.id == note_id)
-        .where(true() if versions is None else notes.c.version.in_(versions))
-        .returning(notes.c.id)
-    )
-    if await connection.fetch_one(query) is None:
-        await get(connection, note_id)
+    if await connection.fetch_one(DELETE(note_id=note_id, versions=versions)) is None:
+        await _must_exist(connection, note_id)
         raise PreconditionFailed
 
 
 async def set_content(connection: Connection, note_id: int, version: int, content: Content) -> Note:
     """Store what the upstream made of `version`. Raises NoteChanged if there is a newer one."""
-    query = (
-        update(notes)
-        .where(notes.c.id == note_id, notes.c.version == version)
-        .values(
-            title=content.title,
-            body=content.body,
-            version=notes.c.version + 1,
-            updated_at=func.now(),
-            synchronized_at=func.now(),
+    row = await connection.fetch_one(
+        SYNCHRONIZE(
+            note_id=note_id, version=version, new_title=content.title, new_body=content.body
         )
-        .returning(notes)
     )
-    row = await connection.fetch_one(query)
     if row is None:
         raise NoteChanged
-    return await _with_revision(connection, Note(**row._mapping))
+    return await _with_revision(connection, _loaded(Note, row))
 
 
 async def _with_revision(connection: Connection, note: Note) -> Note:
-    query = insert(revisions).values(
-        note_id=note.id, version=note.version, title=note.title, body=note.body
+    await connection.execute(
+        ADD_REVISION(note_id=note.id, version=note.version, title=note.title, body=note.body)
     )
-    await connection.execute(query)
     return note
+
+
+async def _must_exist(connection: Connection, note_id: int) -> None:
+    if await connection.fetch_one(EXISTS(note_id=note_id)) is None:
+        raise NoteNotFound
+
+
+def _loaded(kind: type[T], row: Record) -> T:
+    """Make the object that a session would have made of `row` and let go.
+
+    Like a session, not by its constructor, which has every value tracked as a change. Detached, or
+    SQLAlchemy takes the object for a new one, whose relationships are empty instead of refused.
+    """
+    made: T = kind.__mapper__.class_manager.new_instance()
+    made.__dict__.update(row._mapping)
+    make_transient_to_detached(made)
+    return made
