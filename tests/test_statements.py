@@ -32,6 +32,7 @@ LAYERS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", LAYERS, ids=name)
 def test_a_statement_is_compiled_once_and_loses_nothing(
     layer: Combination, database_url: str, tmp_path: Path
