@@ -48,6 +48,8 @@ def create_app(settings: Settings) -> FastAPI:
         middleware=middleware(settings),
         exception_handlers={**handlers, RequestValidationError: on_invalid, 400: on_unreadable},
         openapi_url=None,
+        # The service has metrics and logs of its own; FastAPI would look for others at each request.
+        telemetry={"metrics": False, "logs": False},
         redirect_slashes=False,
     )
     for router in [*(domain.router for domain in domains("routes")), health.router]:

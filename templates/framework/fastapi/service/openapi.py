@@ -1,4 +1,4 @@
-"""How errors are described in the schema."""
+"""What the schema says beyond what FastAPI reads off the handlers."""
 
 from typing import Any
 
@@ -22,6 +22,15 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def linked(status: int, links: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
     """Describe where an answer leads."""
     return {status: {"links": links}}
+
+
+def heeds(header: str) -> dict[str, Any]:
+    """Describe a header that a handler reads itself.
+
+    As a parameter of the handler, a list of lines costs as much as all other parameters together.
+    """
+    lines = {"type": "array", "items": {"type": "string"}}
+    return {"parameters": [{"name": header, "in": "header", "required": False, "schema": lines}]}
 
 
 def describe(app: FastAPI) -> None:

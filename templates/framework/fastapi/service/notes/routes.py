@@ -2,11 +2,11 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from ..etags import etag, versions
-from ..openapi import linked, problems
-from ..requests import DatabaseDependency, IfMatch, Lines
+from ..openapi import heeds, linked, problems
+from ..requests import DatabaseDependency, IfMatch
 from ..retry import retried
 from . import queries, schemas
 from .synchronize import synchronize
@@ -20,6 +20,27 @@ NoteId = Annotated[schemas.NoteId, Path()]
 async def upstream(request: Request) -> Upstream:
     found: Upstream = request.state.upstream
     return found
+
+
+# Routes are tried in this order, so first comes what is asked for most.
+@router.get(
+    "/{note_id}",
+    response_model=schemas.Note,
+    responses={304: {"description": "Not Modified"}, **problems(404, 422, 503)},
+    openapi_extra=heeds("If-None-Match"),
+)
+async def get_note(
+    note_id: NoteId, database: DatabaseDependency, request: Request, response: Response
+) -> object:
+    """Return a note, unless the caller has this version of it already."""
+    async with database.connection() as connection:
+        note = await queries.get(connection, note_id)
+    response.headers["ETag"] = etag(note.version)
+    if lines := request.headers.getlist("If-None-Match"):
+        known = versions(lines)
+        if known is None or note.version in known:
+            return Response(status_code=304, headers=response.headers)
+    return note
 
 
 @router.get("", responses=problems(422, 503))
@@ -46,29 +67,6 @@ async def create_note(
         note = await queries.create(connection, content.title, content.body)
     response.headers["Location"] = f"/notes/{note.id}"
     response.headers["ETag"] = etag(note.version)
-    return schemas.Note.model_validate(note)
-
-
-@router.get(
-    "/{note_id}",
-    response_model=schemas.Note,
-    responses={304: {"description": "Not Modified"}, **problems(404, 422, 503)},
-)
-async def get_note(
-    note_id: NoteId,
-    database: DatabaseDependency,
-    response: Response,
-    if_none_match: Annotated[Lines, Header(alias="If-None-Match")] = None,
-) -> schemas.Note | Response:
-    """Return a note, unless the caller has this version of it already."""
-    async with database.connection() as connection:
-        note = await queries.get(connection, note_id)
-    tag = {"ETag": etag(note.version)}
-    if if_none_match:
-        known = versions(if_none_match)
-        if known is None or note.version in known:
-            return Response(status_code=304, headers=tag)
-    response.headers.update(tag)
     return schemas.Note.model_validate(note)
 
 

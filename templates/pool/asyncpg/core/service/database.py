@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from json import dumps, loads
 from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Any, Self, TypeAlias, cast
 
 import asyncpg
 import structlog
@@ -22,6 +22,8 @@ from .settings import DatabaseSettings
 log = structlog.get_logger()
 
 Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
+
+KEPT = 1.0  # seconds that a connection is handed on, until it is the pool's again
 
 
 class Statement:
@@ -74,6 +76,7 @@ class Database:
             reset=keep,
             **connect_options(settings),
         )
+        self._kept = Kept(self._pool)
 
     async def __aenter__(self) -> Self:
         await self._pool
@@ -87,6 +90,7 @@ class Database:
         trace: TracebackType | None,
     ) -> None:
         metrics.pool_size.dec(self._size)
+        self._kept.dismiss()
         try:
             async with asyncio.timeout(self._statement_timeout):
                 await self._pool.close()
@@ -95,7 +99,7 @@ class Database:
 
     def connection(self) -> AbstractAsyncContextManager[Connection]:
         """Lend a connection on which each statement stands alone: no BEGIN, no COMMIT."""
-        return Loan(self._turns, self._pool)
+        return Loan(self._turns, self._kept)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
@@ -126,13 +130,13 @@ class Loan:
     A class, because what contextlib makes of a generator costs each request several times as much.
     """
 
-    def __init__(self, turns: Turns, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+    def __init__(self, turns: Turns, kept: "Kept") -> None:
         self._turns = turns
-        self._pool = pool
+        self._kept = kept
 
     async def __aenter__(self) -> Connection:
         try:
-            self._connection = await self._turns.take(self._pool.acquire)
+            self._since, self._connection = await self._turns.take(self._kept.acquire)
         except TimeoutError as error:
             raise PoolExhausted from error
         except Exception as error:
@@ -153,16 +157,78 @@ class Loan:
                 if unavailable := failure(error, connected=connected):
                     raise unavailable from error
         finally:
-            await self._release()
+            try:
+                if error is not None or not self._kept.keep(self._since, self._connection):
+                    await self._kept.release(self._connection)
+            finally:
+                self._turns.give_back()
 
-    async def _release(self) -> None:
+
+class Kept:
+    """Connections that came back, for who is next.
+
+    The way through asyncpg's pool and back costs more than a statement. So a connection goes it once
+    a second, not once a request.
+    """
+
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+        self._pool = pool
+        self._idle: list[tuple[float, Connection]] = []  # with when the pool lent it
+        self._timer: asyncio.TimerHandle | None = None
+        self._releases: set[asyncio.Task[None]] = set()
+
+    async def acquire(self) -> tuple[float, Connection]:
+        """Give one that is still connected, or ask the pool."""
+        while self._idle:
+            since, connection = self._idle.pop()
+            if not lost(connection):
+                return since, connection
+            self._release_soon(connection)
+        return asyncio.get_running_loop().time(), await self._pool.acquire()
+
+    def keep(self, since: float, connection: Connection) -> bool:
+        """Keep a connection. False if it is not fit for that, and is to be released."""
+        loop = asyncio.get_running_loop()
+        if loop.time() > since + KEPT or lost(connection) or connection.is_in_transaction():
+            return False
+        self._idle.append((since, renewed(connection)))
+        if self._timer is None:
+            self._timer = loop.call_later(KEPT, self.dismiss)
+        return True
+
+    def dismiss(self) -> None:
+        """Give all that are idle back to the pool."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        while self._idle:
+            self._release_soon(self._idle.pop()[1])
+
+    def _release_soon(self, connection: Connection) -> None:
+        task = asyncio.create_task(self.release(connection))
+        self._releases.add(task)  # asyncio itself would not hold it
+        task.add_done_callback(self._releases.discard)
+
+    async def release(self, connection: Connection) -> None:
+        """Give a connection back to the pool, whose reset ends what was left open."""
         try:
-            await self._pool.release(self._connection)
+            await self._pool.release(connection)
         except Exception as error:
             # The pool has replaced it. What was committed is, so the caller need not hear.
             log.warning("connection lost at its release", cause=type(error).__name__)
-        finally:
-            self._turns.give_back()
+
+
+def renewed(connection: Connection) -> Connection:
+    """Give the same connection of the pool anew.
+
+    So who keeps one beyond its block hears that it was released, instead of using what is somebody
+    else's by then. asyncpg has no public name for this: see `PoolConnectionHolder.acquire`.
+    """
+    lent: Any = connection
+    holder, driver = lent._holder, lent._detach()
+    driver._on_release()
+    holder._proxy = PoolConnectionProxy(holder, driver)
+    return cast(Connection, holder._proxy)
 
 
 async def add_codecs(connection: "asyncpg.Connection[asyncpg.Record]") -> None:

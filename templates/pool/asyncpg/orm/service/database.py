@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
@@ -31,6 +30,8 @@ log = structlog.get_logger()
 
 Connection: TypeAlias = AsyncSession
 
+KEPT = 1.0  # seconds that readers hand a session on, until its connection is the pool's again
+
 
 class Database:
     """A pool of connections, opened when needed, to be used as an async context manager."""
@@ -43,6 +44,7 @@ class Database:
         self._sessions = async_sessionmaker(
             self._engine, sync_session_class=LentSession, expire_on_commit=False
         )
+        self._readers = Readers()
 
     async def __aenter__(self) -> Self:
         metrics.pool_size.inc(self._size)
@@ -55,6 +57,7 @@ class Database:
         trace: TracebackType | None,
     ) -> None:
         metrics.pool_size.dec(self._size)
+        self._readers.dismiss()
         try:
             async with asyncio.timeout(self._statement_timeout):
                 await self._engine.dispose()
@@ -63,12 +66,13 @@ class Database:
 
     def connection(self) -> AbstractAsyncContextManager[Connection]:
         """Lend a session on which each statement stands alone: no BEGIN, no COMMIT."""
-        return Loan(self._turns, self._sessions(info={"autocommit": True}))
+        return Loan(self._turns, self._sessions, self._readers, autocommit=True)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
         """Lend a session in a transaction: committed at the end, rolled back if it raises."""
-        async with Loan(self._turns, self._sessions(info={"autocommit": False})) as session:
+        loan = Loan(self._turns, self._sessions, self._readers, autocommit=False)
+        async with loan as session:
             yield session
             await session.flush()
             try:
@@ -90,22 +94,41 @@ class Loan:
     A class, because what contextlib makes of a generator costs each request several times as much.
     """
 
-    def __init__(self, turns: Turns, session: AsyncSession) -> None:
+    def __init__(
+        self,
+        turns: Turns,
+        sessions: async_sessionmaker[AsyncSession],
+        readers: "Readers",
+        *,
+        autocommit: bool,
+    ) -> None:
         self._turns = turns
-        self._session = session
+        self._sessions = sessions
+        self._readers = readers
+        self._autocommit = autocommit
 
     async def __aenter__(self) -> Connection:
         try:
-            try:
-                await self._turns.take(partial(self._session.run_sync, Session.connection))
-            except BaseException:
-                async with self._session:
-                    raise
+            self._session = await self._turns.take(self._open)
         except TimeoutError as error:
             raise PoolExhausted from error
         except Exception as error:
             raise translated(error) or Unavailable() from error
         return self._session
+
+    async def _open(self) -> AsyncSession:
+        reader = self._readers.pop()
+        if reader and self._autocommit:
+            return reader
+        if reader:
+            close(reader)  # or the pool might have no connection left
+        session = self._sessions(info={"autocommit": self._autocommit})
+        try:
+            await session.run_sync(Session.connection)
+        except BaseException:
+            async with session:
+                raise
+        return session
 
     async def __aexit__(
         self,
@@ -114,10 +137,10 @@ class Loan:
         trace: TracebackType | None,
     ) -> None:
         try:
-            if error is None:
-                await self._session.close()  # nothing is left to wait for
-            else:  # to the end, whoever is cancelled meanwhile
+            if error is not None:  # to the end, whoever is cancelled meanwhile
                 await self._session.__aexit__(kind, error, trace)
+            elif not self._readers.keep(self._session):
+                await self._session.close()  # nothing is left to wait for
         except Exception as failed:
             if unavailable := translated(failed):
                 raise unavailable from failed
@@ -126,6 +149,57 @@ class Loan:
             self._turns.give_back()
         if isinstance(error, Exception) and (unavailable := translated(error)):
             raise unavailable from error
+
+
+class Readers:
+    """Sessions whose readers are done, and which have their connections still, for the next readers.
+
+    To make a session, take its connection from the pool and give it back costs as much as a
+    statement and its rows. So it is done once a second, not once a request.
+    """
+
+    def __init__(self) -> None:
+        self._idle: list[AsyncSession] = []
+        self._timer: asyncio.TimerHandle | None = None
+
+    def keep(self, session: AsyncSession) -> bool:
+        """Empty a session and keep it. False if it is not fit for that, and is to be closed."""
+        clock = asyncio.get_running_loop()
+        info = session.info
+        if not (
+            info["autocommit"]
+            and clock.time() < info["begun"] + KEPT
+            and session.is_active  # no flush has failed
+            and session.in_transaction()
+        ):
+            return False
+        session.expunge_all()
+        self._idle.append(session)
+        if self._timer is None:
+            self._timer = clock.call_later(KEPT, self.dismiss)
+        return True
+
+    def pop(self) -> AsyncSession | None:
+        """Give a session whose connection is still there, if there is one."""
+        while self._idle:
+            session = self._idle.pop()
+            if not session.info["driver"].is_closed():
+                return session
+            close(session)
+        return None
+
+    def dismiss(self) -> None:
+        """Close all that are idle, so that their connections are the pool's again."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        while self._idle:
+            close(self._idle.pop())
+
+
+def close(reader: AsyncSession) -> None:
+    """Close a session that waits for nothing: it has no transaction to end."""
+    reader.sync_session.close()
 
 
 class LentSession(Session):
@@ -140,8 +214,10 @@ class LentSession(Session):
 def tell_driver(
     session: Session, transaction: SessionTransaction, connection: SyncConnection
 ) -> None:
-    driver: Any = connection.connection.dbapi_connection
-    driver.autocommit = session.info["autocommit"]
+    pooled: Any = connection.connection
+    pooled.dbapi_connection.autocommit = session.info["autocommit"]
+    session.info["driver"] = pooled.driver_connection
+    session.info["begun"] = asyncio.get_running_loop().time()
 
 
 def engine(settings: DatabaseSettings) -> AsyncEngine:
