@@ -371,7 +371,7 @@ On `connection()` each statement stands alone: no BEGIN, no COMMIT. `transaction
 block ends.
 
 One synchronization with an upstream that takes a second, as it went on the way to PostgreSQL
-(statements), in the pool (checkout, return) and for the client (request, answer):
+(statements), at the pool (checkout, return) and for the client (request, answer):
 
 ```
 {both}

@@ -1,4 +1,4 @@
-"""Serves a program as `python -m uvicorn` does, and notes in a file when its pool lends a connection.
+"""Serves a program as `python -m uvicorn` does, and notes in a file when a connection is lent.
 
 python -m benchmarks.watched FILE [arguments of uvicorn]
 """
@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from asyncpg.pool import PoolConnectionHolder
 from sqlalchemy import event
 from sqlalchemy.pool import Pool
 
@@ -20,22 +19,26 @@ def watch(file: Path) -> None:
     def note(what: str) -> None:
         log.write(f"{time.time():.6f} {what}\n")
 
-    event.listen(Pool, "checkout", lambda *_: note("checkout"))
-    event.listen(Pool, "checkin", lambda *_: note("return"))
-    lend, take_back = PoolConnectionHolder.acquire, PoolConnectionHolder._release
+    try:
+        from service.postgres import Turns
+    except ImportError:
+        event.listen(Pool, "checkout", lambda *_: note("checkout"))
+        event.listen(Pool, "checkin", lambda *_: note("return"))
+        return
 
-    async def noted_lend(holder: PoolConnectionHolder) -> Any:
-        connection = await lend(holder)
+    # The service hands connections on, of which its libraries' pools know nothing. Whoever has one
+    # has a turn, and nobody else.
+    lend, take_back = Turns._taken, Turns.give_back
+
+    async def noted_lend(turns: Turns, acquire: Any) -> Any:
         note("checkout")
-        return connection
+        return await lend(turns, acquire)
 
-    def noted_take_back(holder: PoolConnectionHolder) -> None:
-        if holder._in_use:
-            note("return")
-        take_back(holder)
+    def noted_take_back(turns: Turns) -> None:
+        note("return")
+        take_back(turns)
 
-    PoolConnectionHolder.acquire = noted_lend
-    PoolConnectionHolder._release = noted_take_back
+    Turns._taken, Turns.give_back = noted_lend, noted_take_back
 
 
 if __name__ == "__main__":

@@ -87,19 +87,17 @@ async def keep_reading(database: Database, end: float) -> None:
 
 @pytest.mark.asyncpg
 async def test_who_is_next_gets_the_connection_without_the_pool(
-    database: Database, passes: list[str]
+    database: Database, passes: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(module, "KEPT", 60)
     for _ in range(20):
         await read(database)
     assert len(passes) == 1
 
 
 @pytest.mark.asyncpg
-async def test_it_is_the_pools_again_after_a_while(
-    database: Database, passes: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_it_is_the_pools_again_after_a_while(database: Database, passes: list[str]) -> None:
     """Which replaces what is too old or idle for too long: there must be an end to handing on."""
-    monkeypatch.setattr(module, "KEPT", 0.1)
     loop = asyncio.get_running_loop()
     end = loop.time() + 0.3
     async with asyncio.TaskGroup() as users:  # somebody has it whenever one looks
