@@ -21,7 +21,9 @@ def watch(file: Path) -> None:
 
     try:
         from service.postgres import Turns
-    except ImportError:
+    except ModuleNotFoundError as error:
+        if error.name != "service":
+            raise
         event.listen(Pool, "checkout", lambda *_: note("checkout"))
         event.listen(Pool, "checkin", lambda *_: note("return"))
         return

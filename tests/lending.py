@@ -5,7 +5,7 @@ Run by test_lending.py, which leaves out what is marked with a choice that the l
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from typing import Any, TypeAlias
 
@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 from asyncpg.pool import PoolConnectionHolder
 from sqlalchemy import event, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.pool import Pool
 
@@ -54,7 +54,7 @@ async def database(sql: Sql) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-def passes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def passes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """What the library's pool lends is noted here."""
     noted: list[str] = []
     acquire = PoolConnectionHolder.acquire
@@ -63,9 +63,13 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         noted.append("asyncpg")
         return await acquire(holder)
 
+    def checkout(*_: object) -> None:
+        noted.append("SQLAlchemy")
+
     monkeypatch.setattr(PoolConnectionHolder, "acquire", note)
-    event.listen(Pool, "checkout", lambda *_: noted.append("SQLAlchemy"))
-    return noted
+    event.listen(Pool, "checkout", checkout)
+    yield noted
+    event.remove(Pool, "checkout", checkout)
 
 
 async def value(connection: Connection, statement: str) -> Any:
@@ -145,30 +149,89 @@ async def test_a_transaction_that_was_left_open_is_over(database: Database, sql:
         assert await value(connection, "SELECT count(*) FROM notes") == 0
 
 
-@pytest.mark.core
 async def test_a_connection_that_was_kept_beyond_its_block_is_refused(database: Database) -> None:
     """Or it would ask in the middle of somebody else's transaction."""
-    async with database.connection() as kept:
-        await value(kept, "SELECT 1")
-    refused = pytest.raises((asyncpg.InterfaceError, AssertionError))
-    with refused:
-        await value(kept, "SELECT 1")
-    async with database.transaction() as connection:
+    refused = pytest.raises((asyncpg.InterfaceError, InvalidRequestError, AssertionError))
+    for lend in (database.connection, database.transaction):
+        async with lend() as kept:
+            await value(kept, "SELECT 1")
         with refused:
             await value(kept, "SELECT 1")
-        assert await value(connection, "SELECT 2") == 2
+        for lend_again in (database.connection, database.transaction):
+            async with lend_again() as connection:
+                with refused:
+                    await value(kept, "SELECT 1")
+                assert await value(connection, "SELECT 2") == 2
+
+
+@pytest.mark.core
+@pytest.mark.asyncpg
+async def test_what_was_left_on_a_connection_is_gone(database: Database) -> None:
+    async with database.connection() as connection:
+        await connection.transaction().start()
+        await connection.execute("COMMIT")
+    async with database.transaction() as connection:
+        assert connection.is_in_transaction()
+        await connection.execute("SET LOCAL lock_timeout = 1")  # a warning outside of one
+    heard: list[object] = []
+    with pytest.warns(asyncpg.InterfaceWarning, match="active notification listener"):
+        async with database.connection() as connection:
+            await connection.add_listener("news", lambda *what: heard.append(what))
+    async with database.connection() as connection:
+        await connection.execute("NOTIFY news")
+        await connection.execute("SELECT 1")
+    assert not heard
+
+
+def stay(session: Any) -> None:
+    """Leave a session as it is."""
+
+
+def add(session: Any) -> None:
+    session.add(models.Note(title="never flushed", body=""))
+
+
+def tell(session: Any) -> None:
+    session.info["tenant"] = "acme"
+
+
+def turn_off(session: Any) -> None:
+    session.sync_session.autoflush = False
+
+
+async def fail(session: Any) -> None:
+    session.add(models.Note(title="too long" * 100, body=""))
+    with suppress(DBAPIError):
+        await session.flush()
+
+
+async def write(session: Any) -> None:
+    session.add(models.Note(title="one", body=""))
+    await session.flush()
+
+
+async def translate(session: Any) -> None:
+    connection = await session.connection()
+    await connection.execution_options(schema_translate_map={None: "acme"})
+
+
+async def commit(session: Any) -> None:
+    await session.commit()
 
 
 @pytest.mark.orm
 @pytest.mark.asyncpg
-async def test_what_a_session_was_left_with_is_gone(database: Database, sql: Sql) -> None:
+@pytest.mark.parametrize("leave", [stay, add, tell, turn_off, fail, write, translate, commit])
+async def test_who_reads_next_finds_a_session_as_new(
+    database: Database, sql: Sql, leave: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "KEPT", 60)
     async with database.connection() as session:
-        session.add(models.Note(title="never flushed", body=""))
+        if waited := leave(session):
+            await waited
+        before = session.sync_session
     async with database.connection() as session:
-        session.add(models.Note(title="too long" * 100, body=""))
-        with suppress(DBAPIError):
-            await session.flush()
-    async with database.connection() as session:
-        await session.commit()  # its connection is the pool's again
-    await read(database)
-    assert await sql.fetchval("SELECT count(*) FROM notes") == 0
+        assert await queries.page(session, 0, 10, None) is not None
+        assert (session.sync_session is before) == (leave in (stay, add))
+        assert not session.info and not session.new and session.autoflush
+    assert await sql.fetchval("SELECT count(*) FROM notes") == (leave is write)

@@ -27,9 +27,9 @@ def linked(status: int, links: dict[str, Any]) -> dict[int | str, dict[str, Any]
 def heeds(header: str) -> dict[str, Any]:
     """Describe a header that a handler reads itself.
 
-    As a parameter of the handler, a list of lines costs as much as all other parameters together.
+    As a parameter of the handler, a list of lines is looked at several times a request.
     """
-    lines = {"type": "array", "items": {"type": "string"}}
+    lines = {"type": "array", "items": {"type": "string"}, "title": header}
     return {"parameters": [{"name": header, "in": "header", "required": False, "schema": lines}]}
 
 

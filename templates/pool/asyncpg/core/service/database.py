@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextvars import Context
 from json import dumps, loads
 from types import TracebackType
 from typing import Any, Self, TypeAlias, cast
@@ -189,11 +190,12 @@ class Kept:
     def keep(self, since: float, connection: Connection) -> bool:
         """Keep a connection. False if it is not fit for that, and is to be released."""
         loop = asyncio.get_running_loop()
-        if loop.time() > since + KEPT or lost(connection) or connection.is_in_transaction():
+        if loop.time() > since + KEPT or lost(connection) or not is_untouched(connection):
             return False
         self._idle.append((since, renewed(connection)))
         if self._timer is None:
-            self._timer = loop.call_later(KEPT, self.dismiss)
+            # In a context of its own, or what it logs would have this request's id.
+            self._timer = loop.call_later(KEPT, self.dismiss, context=Context())
         return True
 
     def dismiss(self) -> None:
@@ -218,15 +220,24 @@ class Kept:
             log.warning("connection lost at its release", cause=type(error).__name__)
 
 
+def is_untouched(connection: Connection) -> bool:
+    """Tell whether nothing was left open on a connection that the pool's reset would end."""
+    driver = cast(Any, connection)._con
+    left = driver._top_xact or driver._listeners or driver._log_listeners
+    return not left and not connection.is_in_transaction()
+
+
 def renewed(connection: Connection) -> Connection:
-    """Give the same connection of the pool anew.
+    """Lend the same connection of the pool anew.
 
     So who keeps one beyond its block hears that it was released, instead of using what is somebody
-    else's by then. asyncpg has no public name for this: see `PoolConnectionHolder.acquire`.
+    else's by then. asyncpg has no public name for this: see its `Pool.release` and
+    `PoolConnectionHolder.acquire`.
     """
-    lent: Any = connection
-    holder, driver = lent._holder, lent._detach()
+    proxy = cast(Any, connection)
+    driver, holder = proxy._con, proxy._holder
     driver._on_release()
+    proxy._detach()
     holder._proxy = PoolConnectionProxy(holder, driver)
     return cast(Connection, holder._proxy)
 

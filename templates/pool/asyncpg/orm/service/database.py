@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextvars import Context
 from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Any, Self, TypeAlias, cast
 
 import asyncpg
 import structlog
@@ -18,7 +19,7 @@ from sqlalchemy.ext.asyncio import (
     async_sessionmaker,
     create_async_engine,
 )
-from sqlalchemy.orm import Session, SessionTransaction
+from sqlalchemy.orm import Session, SessionTransaction, UOWTransaction
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from . import metrics
@@ -42,7 +43,10 @@ class Database:
         self._size = settings.database_pool_size
         self._engine = engine(settings)
         self._sessions = async_sessionmaker(
-            self._engine, sync_session_class=LentSession, expire_on_commit=False
+            self._engine,
+            sync_session_class=LentSession,
+            expire_on_commit=False,
+            close_resets_only=False,  # who keeps one beyond its block is refused
         )
         self._readers = Readers()
 
@@ -57,9 +61,9 @@ class Database:
         trace: TracebackType | None,
     ) -> None:
         metrics.pool_size.dec(self._size)
-        self._readers.dismiss()
         try:
             async with asyncio.timeout(self._statement_timeout):
+                await self._readers.stop()
                 await self._engine.dispose()
         except Exception as error:
             log.warning("the pool could not be closed", cause=type(error).__name__)
@@ -117,12 +121,12 @@ class Loan:
         return self._session
 
     async def _open(self) -> AsyncSession:
-        reader = self._readers.pop()
-        if reader and self._autocommit:
-            return reader
-        if reader:
-            close(reader)  # or the pool might have no connection left
-        session = self._sessions(info={"autocommit": self._autocommit})
+        if reader := self._readers.pop():
+            if self._autocommit:
+                return reader
+            await reader.close()  # or the pool might have no connection left
+        session = self._sessions()
+        lent(session).autocommit = self._autocommit
         try:
             await session.run_sync(Session.connection)
         except BaseException:
@@ -161,63 +165,112 @@ class Readers:
     def __init__(self) -> None:
         self._idle: list[AsyncSession] = []
         self._timer: asyncio.TimerHandle | None = None
+        self._closing: set[asyncio.Task[None]] = set()
+        self._stopped = False
 
     def keep(self, session: AsyncSession) -> bool:
-        """Empty a session and keep it. False if it is not fit for that, and is to be closed."""
-        clock = asyncio.get_running_loop()
-        info = session.info
-        if not (
-            info["autocommit"]
-            and clock.time() < info["begun"] + KEPT
-            and session.is_active  # no flush has failed
-            and session.in_transaction()
-        ):
+        """Keep a session. False if it is not as it was lent, and is to be closed."""
+        loop = asyncio.get_running_loop()
+        if self._stopped or loop.time() > lent(session).begun + KEPT or not is_untouched(session):
             return False
         session.expunge_all()
-        self._idle.append(session)
+        self._idle.append(renewed(session))
         if self._timer is None:
-            self._timer = clock.call_later(KEPT, self.dismiss)
+            # In a context of its own, or what it logs would have this request's id.
+            self._timer = loop.call_later(KEPT, self._dismiss, context=Context())
         return True
 
     def pop(self) -> AsyncSession | None:
         """Give a session whose connection is still there, if there is one."""
         while self._idle:
             session = self._idle.pop()
-            if not session.info["driver"].is_closed():
+            if not lent(session).driver.is_closed():
                 return session
-            close(session)
+            self._close_soon(session)
         return None
 
-    def dismiss(self) -> None:
-        """Close all that are idle, so that their connections are the pool's again."""
+    async def stop(self) -> None:
+        """Close all that are idle, and keep no more."""
+        self._stopped = True
+        self._dismiss()
+        await asyncio.gather(*self._closing)
+
+    def _dismiss(self) -> None:
+        """Let the pool have the connections of those that are idle."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         while self._idle:
-            close(self._idle.pop())
+            self._close_soon(self._idle.pop())
 
-
-def close(reader: AsyncSession) -> None:
-    """Close a session that waits for nothing: it has no transaction to end."""
-    reader.sync_session.close()
+    def _close_soon(self, session: AsyncSession) -> None:
+        task = asyncio.create_task(session.close())
+        self._closing.add(task)  # asyncio itself would not hold it
+        task.add_done_callback(self._closing.discard)
 
 
 class LentSession(Session):
-    """A session whose `info` tells whether its statements stand alone.
+    """A session that knows of its connection.
 
     The option AUTOCOMMIT of an engine would be set at each checkout and back at each release, which
     costs more than the BEGIN and the ROLLBACK that it saves.
     """
 
+    autocommit: bool  # whether its statements stand alone
+    flushed = False
+    begun: float
+    driver: Any
+    connected: SyncConnection
+    options: Any
+
 
 @event.listens_for(LentSession, "after_begin")
 def tell_driver(
-    session: Session, transaction: SessionTransaction, connection: SyncConnection
+    session: LentSession, transaction: SessionTransaction, connection: SyncConnection
 ) -> None:
     pooled: Any = connection.connection
-    pooled.dbapi_connection.autocommit = session.info["autocommit"]
-    session.info["driver"] = pooled.driver_connection
-    session.info["begun"] = asyncio.get_running_loop().time()
+    pooled.dbapi_connection.autocommit = session.autocommit
+    session.driver = pooled.driver_connection
+    session.connected, session.options = connection, connection.get_execution_options()
+    session.begun = asyncio.get_running_loop().time()
+
+
+@event.listens_for(LentSession, "after_flush")
+def note_flush(session: LentSession, context: UOWTransaction) -> None:
+    session.flushed = True
+
+
+def lent(session: AsyncSession) -> LentSession:
+    return cast(LentSession, session.sync_session)
+
+
+def is_untouched(session: AsyncSession) -> bool:
+    """Tell whether a session has only been read from, so that nobody sees who had it before."""
+    own = lent(session)
+    return (
+        own.autocommit
+        and own.is_active
+        and own.in_transaction()
+        and not own.in_nested_transaction()
+        and not own.flushed
+        and own.autoflush
+        and not own.info
+        and own.connected.get_execution_options() is own.options
+    )
+
+
+ENDED = Session(close_resets_only=False)
+ENDED.close()
+
+
+def renewed(session: AsyncSession) -> AsyncSession:
+    """Make another session of the same state, and end this one.
+
+    So who keeps one beyond its block is refused, instead of using what is somebody else's by then.
+    """
+    own = session.sync_session
+    session.sync_session = session._proxied = ENDED
+    return AsyncSession(sync_session_class=cast(Any, lambda **_: own))
 
 
 def engine(settings: DatabaseSettings) -> AsyncEngine:

@@ -172,7 +172,8 @@ def _loaded(kind: type[T], row: Record) -> T:
     """Make the object that a session would have made of `row` and let go.
 
     Like a session, not by its constructor, which has every value tracked as a change. Detached, or
-    SQLAlchemy takes the object for a new one, whose relationships are empty instead of refused.
+    SQLAlchemy takes the object for a new one, whose relationships are empty instead of refused. Of
+    columns called as their attributes are; JSON and Enum would need `row["name"]`: see `Statement`.
     """
     made: T = kind.__mapper__.class_manager.new_instance()
     made.__dict__.update(row._mapping)
