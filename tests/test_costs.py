@@ -20,13 +20,13 @@ from tests.choices import PROGRAMS, ROOT, Combination, name, rooms
 # Counted on Python 3.11; others and later libraries differ by less than the margin.
 REQUESTS = ("read one", "list 10", "create", "change", "synchronize")
 CALLS = {
-    "fastapi-core-asyncpg": (986, 1102, 1395, 1664, 2193),
-    "fastapi-core-databases": (1063, 1210, 1497, 1766, 2373),
-    "fastapi-orm-asyncpg": (1143, 1388, 2387, 3094, 4081),
-    "fastapi-orm-databases": (1097, 1566, 1536, 1804, 2429),
-    "starlette-core-asyncpg": (493, 579, 1038, 1023, 1693),
+    "fastapi-core-asyncpg": (648, 907, 1136, 1429, 1736),
+    "fastapi-core-databases": (910, 1204, 1491, 1752, 2344),
+    "fastapi-orm-asyncpg": (843, 1235, 2401, 3099, 4112),
+    "fastapi-orm-databases": (944, 1560, 1530, 1790, 2415),
+    "starlette-core-asyncpg": (315, 397, 792, 809, 1266),
     "starlette-core-databases": (570, 687, 1140, 1125, 1873),
-    "starlette-orm-asyncpg": (657, 872, 2037, 2460, 3595),
+    "starlette-orm-asyncpg": (510, 725, 2057, 2479, 3640),
     "starlette-orm-databases": (604, 1043, 1179, 1163, 1929),
 }
 MOST, LEAST = 1.05, 0.9
