@@ -72,7 +72,7 @@ def costs_table(results: Results, works: Iterable[str], names: list[str]) -> Tab
     return table
 
 
-def compare(names: list[str], works: list[Work], rounds: int, seconds: int) -> None:
+def compare(names: list[str], works: list[Work], rounds: int | None, seconds: float | None) -> None:
     with bench(quick=True) as shared:
         results = {"costs": costs.measure(shared, names, works, [], rounds, seconds)}
     table = costs_table(results, [work.name for work in works], names)
@@ -105,8 +105,8 @@ def parser() -> argparse.ArgumentParser:
     command = commands.add_parser("compare", help="measure some programs and their floors")
     command.add_argument("programs", nargs="+", choices=ALL, metavar="program")
     command.add_argument("--work", action="append", choices=[work.name for work in WORKS])
-    command.add_argument("--rounds", type=int, default=5)
-    command.add_argument("--seconds", type=int, default=2)
+    command.add_argument("--rounds", type=int)
+    command.add_argument("--seconds", type=float)
     return parser
 
 

@@ -21,11 +21,11 @@ def measure(
     works: Sequence[Work] = WORKS,
     slow: Sequence[Work] = SLOW_WORKS,
     rounds: int | None = None,
-    seconds: int = 2,
+    seconds: float | None = None,
 ) -> dict[str, Any]:
     """Measure each work of each program once a round, in an order that changes.
 
-    rounds: the works' own number of them where it is not given.
+    rounds, seconds: the works' own where they are not given.
 
     So what else the machine does, and how warm it is, is shared by all.
     """
@@ -43,7 +43,7 @@ def measure(
             fill(bench.database, NOTES)
             pause(bench.upstream, work.pause)
             for name in random.sample(names, len(names)):
-                result = ask(servers[name], work, seconds if turn else 1)
+                result = ask(servers[name], work, (seconds or work.seconds) if turn else 1)
                 if turn:  # the first is for warming up
                     found[work.name][name].append(result)
         for work in bench.progress.track(slow, description="Slow upstreams"):
