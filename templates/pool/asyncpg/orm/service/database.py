@@ -193,7 +193,7 @@ class Readers:
         """Close all that are idle, and keep no more."""
         self._stopped = True
         self._dismiss()
-        await asyncio.gather(*self._closing)
+        await asyncio.gather(*self._closing, return_exceptions=True)
 
     def _dismiss(self) -> None:
         """Let the pool have the connections of those that are idle."""
