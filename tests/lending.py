@@ -79,6 +79,11 @@ async def value(connection: Connection, statement: str) -> Any:
     return await (getattr(lent, "fetch_val", None) or lent.fetchval)(statement)
 
 
+async def run(connection: Connection, statement: str) -> None:
+    lent: Any = connection
+    await lent.execute(text(statement) if isinstance(lent, AsyncSession) else statement)
+
+
 async def read(database: Database) -> None:
     async with database.connection() as connection:
         assert await value(connection, "SELECT 1") == 1
@@ -139,14 +144,76 @@ async def test_who_reads_next_reads_anew(database: Database, sql: Sql) -> None:
     assert (kept.title, note.title) == ("one", "two")
 
 
-@pytest.mark.core
 async def test_a_transaction_that_was_left_open_is_over(database: Database, sql: Sql) -> None:
     async with database.connection() as connection:
-        await value(connection, "BEGIN")
-        await value(connection, "INSERT INTO notes (title, body) VALUES ('one', '')")
+        await run(connection, "BEGIN")
+        await run(connection, "INSERT INTO notes (title, body) VALUES ('one', '')")
     await read(database)
     async with database.connection() as connection:
         assert await value(connection, "SELECT count(*) FROM notes") == 0
+    async with database.transaction() as connection:
+        assert await value(connection, "SELECT count(*) FROM notes") == 0
+
+
+async def test_an_error_that_is_swallowed_does_not_make_a_rollback_a_success(
+    database: Database, sql: Sql
+) -> None:
+    """Asked for a COMMIT of what failed PostgreSQL makes a ROLLBACK, which is no error to asyncpg."""
+    with pytest.raises(RuntimeError, match="not committed"):
+        async with database.transaction() as connection:
+            await queries.create(connection, "one", "")
+            with suppress(DBAPIError, asyncpg.PostgresError):
+                await value(connection, "SELECT 1 / 0")
+    assert await sql.fetchval("SELECT count(*) FROM notes") == 0
+    async with database.transaction() as connection:
+        await queries.create(connection, "two", "")
+    assert await sql.fetchval("SELECT count(*) FROM notes") == 1
+
+
+@pytest.mark.asyncpg
+async def test_who_gives_up_on_a_statement_leaves_no_one_else_to_wait(
+    database: Database, passes: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "KEPT", 60)
+    async with database.connection() as connection:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await value(connection, "SELECT pg_sleep(30)")
+    async with asyncio.timeout(3):
+        await read(database)
+    assert len(passes) == 2  # the pool waits for the end of a statement, or replaces the connection
+
+
+@pytest.mark.databases
+async def test_a_transaction_of_the_library_that_fails_costs_no_connection(
+    database: Database, sql: Sql
+) -> None:
+    await sql.execute(
+        "CREATE TABLE IF NOT EXISTS late (x int UNIQUE DEFERRABLE INITIALLY DEFERRED)"
+    )
+    with pytest.raises(asyncpg.UniqueViolationError):
+        async with database.connection() as connection:
+            lent: Any = connection
+            async with lent.transaction():
+                await lent.execute("INSERT INTO late VALUES (1), (1)")
+    async with asyncio.timeout(3):
+        await read(database)
+
+
+@pytest.mark.core
+@pytest.mark.asyncpg
+async def test_a_pool_that_closes_gets_back_what_is_lent(sql: Sql, passes: list[str]) -> None:
+    settings = DatabaseSettings.load(
+        _env_file=None, database_url=os.environ["DATABASE_URL"], database_pool_size=1
+    )
+    database = await Database(settings).__aenter__()
+    lent = database.connection()
+    await lent.__aenter__()
+    closing = asyncio.create_task(database.__aexit__(None, None, None))
+    await asyncio.sleep(0.01)
+    await lent.__aexit__(None, None, None)
+    async with asyncio.timeout(module.KEPT / 2):
+        await closing
 
 
 async def test_a_connection_that_was_kept_beyond_its_block_is_refused(database: Database) -> None:
@@ -172,7 +239,6 @@ async def test_what_was_left_on_a_connection_is_gone(database: Database) -> None
         await connection.execute("COMMIT")
     async with database.transaction() as connection:
         assert connection.is_in_transaction()
-        await connection.execute("SET LOCAL lock_timeout = 1")  # a warning outside of one
     heard: list[object] = []
     with pytest.warns(asyncpg.InterfaceWarning, match="active notification listener"):
         async with database.connection() as connection:
@@ -219,9 +285,44 @@ async def commit(session: Any) -> None:
     await session.commit()
 
 
+async def begin_again(session: Any) -> None:
+    await session.commit()
+    session.add(models.Note(title="never flushed", body=""))
+
+
+def set_options(session: Any) -> None:
+    session.execution_options = session.execution_options.union({"stream_results": True})
+
+
+def listen(session: Any) -> None:
+    event.listen(session.sync_session, "do_orm_execute", stay)
+
+
+def bind_elsewhere(session: Any) -> None:
+    session.sync_session.bind = None
+
+
+def note_tenant(session: Any) -> None:
+    session.sync_session.tenant = "acme"
+
+
+async def show(session: Any) -> None:
+    await session.connection()
+
+
+async def begin(session: Any) -> None:
+    await session.execute(text("BEGIN"))
+
+
+LEAVINGS = [
+    *(stay, add, tell, turn_off, fail, write, translate, commit),
+    *(begin_again, set_options, listen, bind_elsewhere, note_tenant, show, begin),
+]
+
+
 @pytest.mark.orm
 @pytest.mark.asyncpg
-@pytest.mark.parametrize("leave", [stay, add, tell, turn_off, fail, write, translate, commit])
+@pytest.mark.parametrize("leave", LEAVINGS)
 async def test_who_reads_next_finds_a_session_as_new(
     database: Database, sql: Sql, leave: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -234,4 +335,5 @@ async def test_who_reads_next_finds_a_session_as_new(
         assert await queries.page(session, 0, 10, None) is not None
         assert (session.sync_session is before) == (leave in (stay, add))
         assert not session.info and not session.new and session.autoflush
+        assert session.bind is not None
     assert await sql.fetchval("SELECT count(*) FROM notes") == (leave is write)

@@ -48,6 +48,7 @@ things = Table(
     Column("colour", Enum(Colour, name="colour")),
     Column("payload", JSONB),
 )
+KEPT = Table("kept", MetaData(), Column("id", Integer), Column("count", Integer, default=1))
 CREATE = """
     CREATE TYPE colour AS ENUM ('RED', 'BLUE');
     CREATE TABLE things (id int PRIMARY KEY, count int, colour colour, payload jsonb);
@@ -94,6 +95,18 @@ def test_a_name_that_is_unknown_or_missing_is_refused(values: dict[str, int]) ->
 def test_a_value_of_the_statement_itself_cannot_be_given() -> None:
     with pytest.raises(TypeError):
         COUNT(thing_id=1, count_1=2)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        insert(KEPT).values(id=bindparam("new_id")),
+        select(things.c.id).where(things.c.id.in_(bindparam("ids", expanding=True))),
+    ],
+)
+def test_what_would_lose_something_is_refused(statement: Any) -> None:
+    with pytest.raises(TypeError, match="cannot be compiled once: "):
+        Statement(statement)
 
 
 async def test_the_statement_brings_its_own_values(connection: Connection) -> None:
@@ -159,7 +172,7 @@ async def test_a_percent_sign_stays_one(connection: Connection, sql: str) -> Non
 
 
 @pytest.mark.databases
-async def test_every_method_takes_a_statement(connection: Connection) -> None:
+async def test_every_method_that_takes_one_query_takes_a_statement(connection: Connection) -> None:
     assert [row["id"] for row in await connection.fetch_all(GET(thing_id=1))] == [1]
     assert await connection.fetch_val(GET(thing_id=1), column="count") == 1
     assert await connection.execute(COUNT(thing_id=1)) == 42

@@ -20,14 +20,14 @@ from tests.choices import PROGRAMS, ROOT, Combination, name, rooms
 # Counted on Python 3.11; others and later libraries differ by less than the margin.
 REQUESTS = ("read one", "list 10", "create", "change", "synchronize")
 CALLS = {
-    "fastapi-core-asyncpg": (648, 907, 1136, 1429, 1736),
-    "fastapi-core-databases": (910, 1204, 1491, 1752, 2344),
-    "fastapi-orm-asyncpg": (843, 1235, 2401, 3099, 4112),
-    "fastapi-orm-databases": (944, 1560, 1530, 1790, 2415),
-    "starlette-core-asyncpg": (315, 397, 792, 809, 1266),
-    "starlette-core-databases": (570, 687, 1140, 1125, 1873),
-    "starlette-orm-asyncpg": (510, 725, 2057, 2479, 3640),
-    "starlette-orm-databases": (604, 1043, 1179, 1163, 1929),
+    "fastapi-core-asyncpg": (649, 908, 1143, 1436, 1744),
+    "fastapi-core-databases": (889, 1183, 1474, 1735, 2321),
+    "fastapi-orm-asyncpg": (845, 1237, 2416, 3109, 4172),
+    "fastapi-orm-databases": (923, 1539, 1513, 1773, 2392),
+    "starlette-core-asyncpg": (316, 398, 799, 816, 1276),
+    "starlette-core-databases": (549, 666, 1123, 1108, 1835),
+    "starlette-orm-asyncpg": (512, 727, 2072, 2489, 3700),
+    "starlette-orm-databases": (583, 1022, 1162, 1146, 1906),
 }
 MOST, LEAST = 1.05, 0.9
 

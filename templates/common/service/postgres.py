@@ -45,7 +45,8 @@ class Turns:
     async def take(self, acquire: Callable[[], Awaitable[T]]) -> T:
         """Wait for a turn, and call `acquire`. Raises TimeoutError when that took too long."""
         if not self._free.locked():
-            # Who need not wait may have to connect, which has the same bound: see `connect_options`.
+            # Who need not wait may have to connect, or until a connection is rolled back: the bounds
+            # of both are in `connect_options`.
             await self._free.acquire()
             return await self._taken(acquire)
         async with asyncio.timeout(self._timeout):
@@ -66,6 +67,21 @@ class Turns:
         self._free.release()
 
 
+class FrankConnection(asyncpg.Connection):
+    """A connection that tells when its COMMIT did not commit.
+
+    Where a statement of the transaction failed PostgreSQL makes it a ROLLBACK, and asyncpg says
+    nothing: who swallowed the error would be answered as if everything were stored.
+    """
+
+    async def execute(self, query: str, *args: object, **options: Any) -> str:
+        """Raises RuntimeError when a COMMIT rolled back."""
+        status = await super().execute(query, *args, **options)
+        if status == "ROLLBACK" and query.startswith("COMMIT"):
+            raise RuntimeError("not committed: a statement failed, and its error was swallowed")
+        return status
+
+
 async def keep(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     """Leave a released connection as it is, without the round trip of asyncpg's own reset.
 
@@ -77,6 +93,7 @@ async def keep(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
 def connect_options(settings: DatabaseSettings) -> dict[str, Any]:
     """Give the options of `asyncpg.connect` that are the same for every pool."""
     options: dict[str, Any] = {
+        "connection_class": FrankConnection,
         "timeout": settings.database_pool_timeout,
         # A little later than the server's own, which costs no connection.
         "command_timeout": settings.database_statement_timeout + 0.5,

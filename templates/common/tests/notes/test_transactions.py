@@ -256,6 +256,23 @@ async def test_a_handler_that_does_not_come_to_its_end_leaves_nothing(
     assert await rows(sql) == []
 
 
+async def test_an_error_that_a_handler_swallows_does_not_make_a_rollback_a_success(
+    settings: Settings, sql: Sql, break_writes: Break
+) -> None:
+    await break_writes("23514", at_commit=False, times=1)
+
+    async def handler(request: Request) -> Response:
+        async with request.state.database.transaction() as connection:
+            with suppress(Exception):
+                await create(connection, "one", "")
+        return Response(status_code=201)
+
+    async with serve(settings, routes=[Route("/swallow", handler)]) as client:
+        problem(await client.get("/swallow"), 500)
+        assert (await client.post("/notes", json={"title": "two"})).status_code == 201
+    assert [title for _, _, title in await rows(sql)] == ["two"]
+
+
 @pytest.mark.parametrize("pgbouncer", [False, True])
 async def test_no_request_costs_more_statements_than_it_must(
     settings: Settings, note: Note, upstream: Upstream, wire: Wire, pgbouncer: bool

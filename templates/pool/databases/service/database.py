@@ -36,7 +36,7 @@ class Statement:
         row = await connection.fetch_one(LOCK(key=1))
 
     databases compiles any other statement whenever it runs it, which is most of what a request
-    costs. What a column's default is in Python, and lists for `IN`, have no place here: let the
+    costs. A column's default in Python, and a list for `IN`, are refused (TypeError): let the
     server have the defaults, and use `= ANY(:ids)`.
 
     Of a row that comes back, `row["name"]` is what the column's type makes of it: JSON is decoded.
@@ -46,6 +46,8 @@ class Statement:
     def __init__(self, statement: ClauseElement) -> None:
         compiled = statement.compile(dialect=DIALECT)
         assert isinstance(compiled, SQLCompiler)
+        if compiled.prefetch or compiled.post_compile_params:
+            raise TypeError(f"a Python default or an IN cannot be compiled once: {compiled.string}")
         self._compiled = compiled
         self._names = {name for value, name in compiled.bind_names.items() if value.required}
         # Values the statement carries itself, such as the 1 of `version + 1`.
@@ -184,7 +186,8 @@ class Loan:
 
     async def _release(self) -> None:
         try:
-            await self._connection.__aexit__()
+            # Not its `__aexit__`, which counts: a transaction that failed to end was never taken off.
+            await self._connection._connection.release()
         except Exception as error:
             # The pool has replaced it. What was committed is, so the caller need not hear.
             log.warning("connection lost at its release", cause=type(error).__name__)

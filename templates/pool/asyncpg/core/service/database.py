@@ -33,13 +33,15 @@ class Statement:
         GET = Statement(select(notes).where(notes.c.id == bindparam("note_id")))
         row = await connection.fetchrow(*GET(note_id=1))
 
-    asyncpg knows nothing of SQLAlchemy's types: what a column's default is in Python, and lists
-    for `IN`, have no place here. Let the server have the defaults, and use `= ANY(:ids)`.
+    asyncpg knows nothing of SQLAlchemy's types. A column's default in Python, and a list for `IN`,
+    are refused (TypeError): let the server have the defaults, and use `= ANY(:ids)`.
     """
 
     def __init__(self, statement: ClauseElement) -> None:
         compiled = statement.compile(dialect=dialect())  # type: ignore[no-untyped-call]
         assert isinstance(compiled, SQLCompiler)
+        if compiled.prefetch or compiled.post_compile_params:
+            raise TypeError(f"a Python default or an IN cannot be compiled once: {compiled.string}")
         self._sql = compiled.string
         self._order = tuple(compiled.positiontup or ())
         # Values the statement carries itself, such as the 1 of `version + 1`.
@@ -168,8 +170,8 @@ class Loan:
 class Kept:
     """Connections that came back, for who is next.
 
-    The way through asyncpg's pool and back costs more than a statement. So a connection goes it ten
-    times a second at most, not once a request.
+    The way through asyncpg's pool and back costs more than a statement. So while all goes well a
+    connection goes it ten times a second, not once a request.
     """
 
     def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
@@ -190,7 +192,9 @@ class Kept:
     def keep(self, since: float, connection: Connection) -> bool:
         """Keep a connection. False if it is not fit for that, and is to be released."""
         loop = asyncio.get_running_loop()
-        if loop.time() > since + KEPT or lost(connection) or not is_untouched(connection):
+        if loop.time() > since + KEPT or self._pool.is_closing():
+            return False
+        if lost(connection) or not is_untouched(connection):
             return False
         self._idle.append((since, renewed(connection)))
         if self._timer is None:
@@ -224,7 +228,8 @@ def is_untouched(connection: Connection) -> bool:
     """Tell whether nothing was left open on a connection that the pool's reset would end."""
     driver = cast(Any, connection)._con
     left = driver._top_xact or driver._listeners or driver._log_listeners
-    return not left and not connection.is_in_transaction()
+    busy = driver._protocol._is_cancelling() or connection.is_in_transaction()
+    return not left and not busy
 
 
 def renewed(connection: Connection) -> Connection:

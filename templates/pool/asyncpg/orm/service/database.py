@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import Context
+from operator import attrgetter
 from types import TracebackType
 from typing import Any, Self, TypeAlias, cast
 
@@ -48,7 +49,7 @@ class Database:
             expire_on_commit=False,
             close_resets_only=False,  # who keeps one beyond its block is refused
         )
-        self._readers = Readers()
+        self._readers = Readers(self._engine)
 
     async def __aenter__(self) -> Self:
         metrics.pool_size.inc(self._size)
@@ -126,12 +127,14 @@ class Loan:
                 return reader
             await reader.close()  # or the pool might have no connection left
         session = self._sessions()
-        lent(session).autocommit = self._autocommit
+        own = lent(session)
+        own.autocommit = self._autocommit
         try:
             await session.run_sync(Session.connection)
         except BaseException:
             async with session:
                 raise
+        own.as_lent = vars(own).copy()
         return session
 
     async def __aexit__(
@@ -159,10 +162,11 @@ class Readers:
     """Sessions whose readers are done, and which have their connections still, for the next readers.
 
     To make a session, take its connection from the pool and give it back costs as much as a
-    statement and its rows. So it is done ten times a second at most, not once a request.
+    statement and its rows. So while others only read it is done ten times a second, not once a request.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, bind: AsyncEngine) -> None:
+        self._bind = bind
         self._idle: list[AsyncSession] = []
         self._timer: asyncio.TimerHandle | None = None
         self._closing: set[asyncio.Task[None]] = set()
@@ -171,10 +175,12 @@ class Readers:
     def keep(self, session: AsyncSession) -> bool:
         """Keep a session. False if it is not as it was lent, and is to be closed."""
         loop = asyncio.get_running_loop()
-        if self._stopped or loop.time() > lent(session).begun + KEPT or not is_untouched(session):
+        own = lent(session)
+        if self._stopped or loop.time() > own.begun + KEPT or not is_untouched(own):
             return False
-        session.expunge_all()
-        self._idle.append(renewed(session))
+        own.expunge_all()
+        own.as_lent = vars(own).copy()
+        self._idle.append(renewed(session, self._bind))
         if self._timer is None:
             # In a context of its own, or what it logs would have this request's id.
             self._timer = loop.call_later(KEPT, self._dismiss, context=Context())
@@ -193,7 +199,7 @@ class Readers:
         """Close all that are idle, and keep no more."""
         self._stopped = True
         self._dismiss()
-        await asyncio.gather(*self._closing, return_exceptions=True)
+        await asyncio.gather(*self._closing)
 
     def _dismiss(self) -> None:
         """Let the pool have the connections of those that are idle."""
@@ -204,24 +210,36 @@ class Readers:
             self._close_soon(self._idle.pop())
 
     def _close_soon(self, session: AsyncSession) -> None:
-        task = asyncio.create_task(session.close())
+        task = asyncio.create_task(self._close(session))
         self._closing.add(task)  # asyncio itself would not hold it
         task.add_done_callback(self._closing.discard)
 
+    async def _close(self, session: AsyncSession) -> None:
+        try:
+            await session.close()
+        except Exception as error:
+            log.warning("connection lost at its release", cause=type(error).__name__)
+
 
 class LentSession(Session):
-    """A session that knows of its connection.
+    """A session that knows of its connection, and how it was when it was lent.
 
     The option AUTOCOMMIT of an engine would be set at each checkout and back at each release, which
     costs more than the BEGIN and the ROLLBACK that it saves.
     """
 
+    __slots__ = ("as_lent",)  # all its other attributes, so it cannot be one of them
+
+    as_lent: dict[str, Any]
     autocommit: bool  # whether its statements stand alone
-    flushed = False
     begun: float
     driver: Any
-    connected: SyncConnection
-    options: Any
+    flushed: bool
+    shown: bool
+
+    def connection(self, *arguments: Any, **options: Any) -> SyncConnection:
+        self.shown = True  # to somebody who may keep it, and change it
+        return super().connection(*arguments, **options)
 
 
 @event.listens_for(LentSession, "after_begin")
@@ -231,7 +249,6 @@ def tell_driver(
     pooled: Any = connection.connection
     pooled.dbapi_connection.autocommit = session.autocommit
     session.driver = pooled.driver_connection
-    session.connected, session.options = connection, connection.get_execution_options()
     session.begun = asyncio.get_running_loop().time()
 
 
@@ -240,37 +257,35 @@ def note_flush(session: LentSession, context: UOWTransaction) -> None:
     session.flushed = True
 
 
+ENDED = LentSession(close_resets_only=False)
+ENDED.close()
+# Of one session alone, to each kind of event.
+LISTENERS = attrgetter(*cast(list[str], type(ENDED.dispatch).__slots__))
+NO_LISTENERS = LISTENERS(ENDED.dispatch)
+
+
 def lent(session: AsyncSession) -> LentSession:
     return cast(LentSession, session.sync_session)
 
 
-def is_untouched(session: AsyncSession) -> bool:
+def is_untouched(session: LentSession) -> bool:
     """Tell whether a session has only been read from, so that nobody sees who had it before."""
-    own = lent(session)
     return (
-        own.autocommit
-        and own.is_active
-        and own.in_transaction()
-        and not own.in_nested_transaction()
-        and not own.flushed
-        and own.autoflush
-        and not own.info
-        and own.connected.get_execution_options() is own.options
+        vars(session) == session.as_lent  # its transaction, its options, what others set on it
+        and session.is_active
+        and not session.driver.is_in_transaction()  # begun by SQL
+        and LISTENERS(session.dispatch) == NO_LISTENERS
     )
 
 
-ENDED = Session(close_resets_only=False)
-ENDED.close()
-
-
-def renewed(session: AsyncSession) -> AsyncSession:
+def renewed(session: AsyncSession, bind: AsyncEngine) -> AsyncSession:
     """Make another session of the same state, and end this one.
 
     So who keeps one beyond its block is refused, instead of using what is somebody else's by then.
     """
     own = session.sync_session
     session.sync_session = session._proxied = ENDED
-    return AsyncSession(sync_session_class=cast(Any, lambda **_: own))
+    return AsyncSession(bind, sync_session_class=cast(Any, lambda **_: own))
 
 
 def engine(settings: DatabaseSettings) -> AsyncEngine:
@@ -291,6 +306,7 @@ def engine(settings: DatabaseSettings) -> AsyncEngine:
         connect_args={"prepared_statement_cache_size": 0} if settings.database_pgbouncer else {},
     )
     event.listen(created.sync_engine, "checkout", refuse_closed)
+    event.listen(created.sync_engine, "checkin", end_open)
     event.listen(created.sync_engine, "handle_error", end_useless)
     return created
 
@@ -302,6 +318,13 @@ def refuse_closed(
     driver = record.driver_connection
     if driver is None or driver.is_closed():
         raise DisconnectionError
+
+
+def end_open(connection: Any, record: ConnectionPoolEntry) -> None:
+    """End a connection in a transaction that SQL began: SQLAlchemy rolls back only its own."""
+    driver = record.driver_connection
+    if driver is not None and not driver.is_closed() and driver.is_in_transaction():
+        driver.terminate()
 
 
 def end_useless(context: ExceptionContext) -> None:
