@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import median, quantiles
 from typing import Any
 
 from benchmarks.programs import FLOORS, PEERS, SERVICES, floor
@@ -39,6 +39,13 @@ class Bound:
     measured: float
     unit: str = "x"
     least: bool = False  # whether the limit is the least, not the most
+    rounds: Sequence[float] = ()  # of which it is the median
+
+    @property
+    def half(self) -> tuple[float, float]:
+        """Between what half of the rounds are."""
+        low, _, high = quantiles(self.rounds, n=4)
+        return low, high
 
     @property
     def met(self) -> bool:
@@ -47,9 +54,9 @@ class Bound:
 
 def bounds(results: Results) -> Iterable[Bound]:
     def cost(work: str, name: str, other: str, limit: float) -> Bound:
-        measured = median(ratios(results, work, name, other))
-        key = f"{work}, {name}, {other}"
-        return Bound(key, f"{work}: CPU of `{name}` to that of `{other}`", limit, measured)
+        found = ratios(results, work, name, other)
+        key, text = f"{work}, {name}, {other}", f"{work}: CPU of `{name}` to that of `{other}`"
+        return Bound(key, text, limit, median(found), rounds=found)
 
     for framework, limit in (("starlette", 1.35), ("fastapi", 1.45)):
         name = f"{framework}-core-asyncpg"

@@ -48,7 +48,9 @@ def bound(one: Bound) -> list[str]:
     sign = "≥" if one.least else "≤"
     digits = 1 if one.unit == " %" else 3
     measured = f"{one.measured:.{digits}f}{one.unit}"
-    return [one.text, f"{sign} {one.limit:g}{one.unit}", measured, "yes" if one.met else "**no**"]
+    half = "{:.2f} to {:.2f}".format(*one.half) if one.rounds else ""
+    met = "yes" if one.met else "**no**"
+    return [one.text, f"{sign} {one.limit:g}{one.unit}", measured, half, met]
 
 
 def explained(results: Results) -> str:
@@ -186,7 +188,8 @@ def performance(results: Results) -> str:
     ]
     [waiting] = {work.users for work in WORKS if work.pause}
     demanded = table(
-        ["bound", "demanded", "measured", "met"], [bound(one) for one in bounds(results)]
+        ["bound", "demanded", "measured", "half of the rounds", "met"],
+        [bound(one) for one in bounds(results)],
     )
     return f"""\
 {NOTE}

@@ -4,7 +4,9 @@ Run by test_lending.py, which leaves out what is marked with a choice that the l
 """
 
 import asyncio
+import gc
 import os
+import weakref
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from typing import Any, TypeAlias
@@ -20,6 +22,7 @@ from sqlalchemy.pool import Pool
 from service import database as module
 from service.database import Connection, Database
 from service.notes import models, queries
+from service.postgres import NotCommitted
 from service.settings import DatabaseSettings
 
 Sql: TypeAlias = Any
@@ -159,7 +162,7 @@ async def test_an_error_that_is_swallowed_does_not_make_a_rollback_a_success(
     database: Database, sql: Sql
 ) -> None:
     """Asked for a COMMIT of what failed PostgreSQL makes a ROLLBACK, which is no error to asyncpg."""
-    with pytest.raises(RuntimeError, match="not committed"):
+    with pytest.raises(NotCommitted):
         async with database.transaction() as connection:
             await queries.create(connection, "one", "")
             with suppress(DBAPIError, asyncpg.PostgresError):
@@ -202,7 +205,8 @@ async def test_a_transaction_of_the_library_that_fails_costs_no_connection(
 
 @pytest.mark.core
 @pytest.mark.asyncpg
-async def test_a_pool_that_closes_gets_back_what_is_lent(sql: Sql, passes: list[str]) -> None:
+async def test_a_pool_that_closes_gets_back_what_is_lent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "KEPT", 60)
     settings = DatabaseSettings.load(
         _env_file=None, database_url=os.environ["DATABASE_URL"], database_pool_size=1
     )
@@ -212,7 +216,7 @@ async def test_a_pool_that_closes_gets_back_what_is_lent(sql: Sql, passes: list[
     closing = asyncio.create_task(database.__aexit__(None, None, None))
     await asyncio.sleep(0.01)
     await lent.__aexit__(None, None, None)
-    async with asyncio.timeout(module.KEPT / 2):
+    async with asyncio.timeout(3):
         await closing
 
 
@@ -310,13 +314,31 @@ async def show(session: Any) -> None:
     await session.connection()
 
 
+def show_transaction(session: Any) -> None:
+    session.get_transaction()
+
+
+async def lose(session: Any) -> None:
+    session.sync_session.driver.terminate()
+
+
 async def begin(session: Any) -> None:
     await session.execute(text("BEGIN"))
 
 
 LEAVINGS = [
     *(stay, add, tell, turn_off, fail, write, translate, commit),
-    *(begin_again, set_options, listen, bind_elsewhere, note_tenant, show, begin),
+    *(
+        begin_again,
+        set_options,
+        listen,
+        bind_elsewhere,
+        note_tenant,
+        show,
+        show_transaction,
+        lose,
+        begin,
+    ),
 ]
 
 
@@ -337,3 +359,35 @@ async def test_who_reads_next_finds_a_session_as_new(
         assert not session.info and not session.new and session.autoflush
         assert session.bind is not None
     assert await sql.fetchval("SELECT count(*) FROM notes") == (leave is write)
+
+
+@pytest.mark.orm
+@pytest.mark.asyncpg
+async def test_what_listeners_make_of_info_is_not_told_to_the_next_reader(
+    database: Database,
+) -> None:
+    def look(session: Any, *_: object) -> None:
+        assert session.info is not None
+
+    event.listen(AsyncSession.sync_session_class, "after_begin", look)
+    try:
+        for _ in range(2):
+            async with database.connection() as session:
+                assert not session.info
+                tell(session)
+    finally:
+        event.remove(AsyncSession.sync_session_class, "after_begin", look)
+
+
+@pytest.mark.orm
+@pytest.mark.asyncpg
+async def test_no_session_waits_for_the_garbage_collector(database: Database) -> None:
+    gc.disable()
+    try:
+        async with database.transaction() as session:
+            await queries.create(session, "one", "")
+            written = weakref.ref(session.sync_session)
+        del session
+        assert written() is None
+    finally:
+        gc.enable()

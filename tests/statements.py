@@ -48,7 +48,9 @@ things = Table(
     Column("colour", Enum(Colour, name="colour")),
     Column("payload", JSONB),
 )
-KEPT = Table("kept", MetaData(), Column("id", Integer), Column("count", Integer, default=1))
+DEFAULTED = Table(
+    "defaulted", MetaData(), Column("id", Integer), Column("count", Integer, default=1)
+)
 CREATE = """
     CREATE TYPE colour AS ENUM ('RED', 'BLUE');
     CREATE TABLE things (id int PRIMARY KEY, count int, colour colour, payload jsonb);
@@ -100,7 +102,7 @@ def test_a_value_of_the_statement_itself_cannot_be_given() -> None:
 @pytest.mark.parametrize(
     "statement",
     [
-        insert(KEPT).values(id=bindparam("new_id")),
+        insert(DEFAULTED).values(id=bindparam("new_id")),
         select(things.c.id).where(things.c.id.in_(bindparam("ids", expanding=True))),
     ],
 )

@@ -22,11 +22,11 @@ REQUESTS = ("read one", "list 10", "create", "change", "synchronize")
 CALLS = {
     "fastapi-core-asyncpg": (649, 908, 1143, 1436, 1744),
     "fastapi-core-databases": (889, 1183, 1474, 1735, 2321),
-    "fastapi-orm-asyncpg": (845, 1237, 2416, 3109, 4172),
+    "fastapi-orm-asyncpg": (846, 1238, 2415, 3109, 4175),
     "fastapi-orm-databases": (923, 1539, 1513, 1773, 2392),
     "starlette-core-asyncpg": (316, 398, 799, 816, 1276),
     "starlette-core-databases": (549, 666, 1123, 1108, 1835),
-    "starlette-orm-asyncpg": (512, 727, 2072, 2489, 3700),
+    "starlette-orm-asyncpg": (513, 728, 2071, 2489, 3703),
     "starlette-orm-databases": (583, 1022, 1162, 1146, 1906),
 }
 MOST, LEAST = 1.05, 0.9

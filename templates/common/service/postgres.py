@@ -45,8 +45,8 @@ class Turns:
     async def take(self, acquire: Callable[[], Awaitable[T]]) -> T:
         """Wait for a turn, and call `acquire`. Raises TimeoutError when that took too long."""
         if not self._free.locked():
-            # Who need not wait may have to connect, or until a connection is rolled back: the bounds
-            # of both are in `connect_options`.
+            # Who need not wait may have to connect, or to wait while a connection is rolled back:
+            # the bounds of both are in `connect_options`.
             await self._free.acquire()
             return await self._taken(acquire)
         async with asyncio.timeout(self._timeout):
@@ -67,18 +67,22 @@ class Turns:
         self._free.release()
 
 
-class FrankConnection(asyncpg.Connection):
-    """A connection that tells when its COMMIT did not commit.
+class NotCommitted(RuntimeError):
+    """A statement of a transaction failed, but its error was swallowed."""
 
-    Where a statement of the transaction failed PostgreSQL makes it a ROLLBACK, and asyncpg says
-    nothing: who swallowed the error would be answered as if everything were stored.
+
+class FrankConnection(asyncpg.Connection):
+    """A connection that tells when a transaction's COMMIT did not commit.
+
+    Where a statement failed PostgreSQL makes it a ROLLBACK, and asyncpg says nothing: a handler
+    that swallowed the error would answer as if everything were stored.
     """
 
     async def execute(self, query: str, *args: object, **options: Any) -> str:
-        """Raises RuntimeError when a COMMIT rolled back."""
+        """Raises NotCommitted."""
         status = await super().execute(query, *args, **options)
         if status == "ROLLBACK" and query.startswith("COMMIT"):
-            raise RuntimeError("not committed: a statement failed, and its error was swallowed")
+            raise NotCommitted
         return status
 
 

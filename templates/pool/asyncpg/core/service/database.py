@@ -171,7 +171,7 @@ class Kept:
     """Connections that came back, for who is next.
 
     The way through asyncpg's pool and back costs more than a statement. So while all goes well a
-    connection goes it ten times a second, not once a request.
+    connection makes it ten times a second, not once a request.
     """
 
     def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:

@@ -119,6 +119,8 @@ class Loan:
             raise PoolExhausted from error
         except Exception as error:
             raise translated(error) or Unavailable() from error
+        # Not on the session itself, which would be a cycle that only the garbage collector ends.
+        self._as_lent = vars(self._session.sync_session).copy()
         return self._session
 
     async def _open(self) -> AsyncSession:
@@ -127,14 +129,12 @@ class Loan:
                 return reader
             await reader.close()  # or the pool might have no connection left
         session = self._sessions()
-        own = lent(session)
-        own.autocommit = self._autocommit
+        lent(session).autocommit = self._autocommit
         try:
-            await session.run_sync(Session.connection)
+            await session.run_sync(Session.connection)  # which is not to note that it is shown
         except BaseException:
             async with session:
                 raise
-        own.as_lent = vars(own).copy()
         return session
 
     async def __aexit__(
@@ -146,7 +146,7 @@ class Loan:
         try:
             if error is not None:  # to the end, whoever is cancelled meanwhile
                 await self._session.__aexit__(kind, error, trace)
-            elif not self._readers.keep(self._session):
+            elif not self._readers.keep(self._session, self._as_lent):
                 await self._session.close()  # nothing is left to wait for
         except Exception as failed:
             if unavailable := translated(failed):
@@ -162,7 +162,8 @@ class Readers:
     """Sessions whose readers are done, and which have their connections still, for the next readers.
 
     To make a session, take its connection from the pool and give it back costs as much as a
-    statement and its rows. So while others only read it is done ten times a second, not once a request.
+    statement and its rows. So while others only read it is done ten times a second, not once a
+    request.
     """
 
     def __init__(self, bind: AsyncEngine) -> None:
@@ -172,14 +173,13 @@ class Readers:
         self._closing: set[asyncio.Task[None]] = set()
         self._stopped = False
 
-    def keep(self, session: AsyncSession) -> bool:
+    def keep(self, session: AsyncSession, as_lent: dict[str, Any]) -> bool:
         """Keep a session. False if it is not as it was lent, and is to be closed."""
         loop = asyncio.get_running_loop()
         own = lent(session)
-        if self._stopped or loop.time() > own.begun + KEPT or not is_untouched(own):
+        if self._stopped or loop.time() > own.begun + KEPT or not is_untouched(own, as_lent):
             return False
         own.expunge_all()
-        own.as_lent = vars(own).copy()
         self._idle.append(renewed(session, self._bind))
         if self._timer is None:
             # In a context of its own, or what it logs would have this request's id.
@@ -222,24 +222,26 @@ class Readers:
 
 
 class LentSession(Session):
-    """A session that knows of its connection, and how it was when it was lent.
+    """A session that knows of its connection, and notes what is done with both.
 
     The option AUTOCOMMIT of an engine would be set at each checkout and back at each release, which
     costs more than the BEGIN and the ROLLBACK that it saves.
     """
 
-    __slots__ = ("as_lent",)  # all its other attributes, so it cannot be one of them
-
-    as_lent: dict[str, Any]
     autocommit: bool  # whether its statements stand alone
     begun: float
     driver: Any
+    # Set once it was: so `is_untouched` sees it.
     flushed: bool
-    shown: bool
+    shown: bool  # its connection, to somebody who may keep it, and change it
 
     def connection(self, *arguments: Any, **options: Any) -> SyncConnection:
-        self.shown = True  # to somebody who may keep it, and change it
+        self.shown = True
         return super().connection(*arguments, **options)
+
+    def get_transaction(self) -> SessionTransaction | None:
+        self.shown = True
+        return super().get_transaction()
 
 
 @event.listens_for(LentSession, "after_begin")
@@ -259,7 +261,7 @@ def note_flush(session: LentSession, context: UOWTransaction) -> None:
 
 ENDED = LentSession(close_resets_only=False)
 ENDED.close()
-# Of one session alone, to each kind of event.
+# The listeners of one session, by kind of event.
 LISTENERS = attrgetter(*cast(list[str], type(ENDED.dispatch).__slots__))
 NO_LISTENERS = LISTENERS(ENDED.dispatch)
 
@@ -268,11 +270,13 @@ def lent(session: AsyncSession) -> LentSession:
     return cast(LentSession, session.sync_session)
 
 
-def is_untouched(session: LentSession) -> bool:
+def is_untouched(session: LentSession, as_lent: dict[str, Any]) -> bool:
     """Tell whether a session has only been read from, so that nobody sees who had it before."""
     return (
-        vars(session) == session.as_lent  # its transaction, its options, what others set on it
+        vars(session) == as_lent  # its transaction, its options, what was noted or set on it
+        and not session.info
         and session.is_active
+        and not session.driver.is_closed()
         and not session.driver.is_in_transaction()  # begun by SQL
         and LISTENERS(session.dispatch) == NO_LISTENERS
     )
