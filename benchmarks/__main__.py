@@ -117,8 +117,10 @@ def main() -> None:
     # A thousand users are three thousand sockets, and what we may open, what we start may, too.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 8192), most))
-    # So that what was started ends with us.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # So that what was started ends with us; and ends when it is told to, also where we were started
+    # in the background, with SIGINT ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     if given.command == "run":
         results = run(given.section or [*SECTIONS])
         report.write(results)

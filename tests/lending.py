@@ -108,10 +108,13 @@ async def test_who_is_next_gets_the_connection_without_the_pool(
 
 
 @pytest.mark.asyncpg
-async def test_it_is_the_pools_again_after_a_while(database: Database, passes: list[str]) -> None:
+async def test_it_is_the_pools_again_after_a_while(
+    database: Database, passes: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Which replaces what is too old or idle for too long: there must be an end to handing on."""
+    monkeypatch.setattr(module, "KEPT", 0.1)
     loop = asyncio.get_running_loop()
-    end = loop.time() + 0.3
+    end = loop.time() + 1
     async with asyncio.TaskGroup() as users:  # somebody has it whenever one looks
         for _ in range(2):
             users.create_task(keep_reading(database, end))
@@ -121,6 +124,17 @@ async def test_it_is_the_pools_again_after_a_while(database: Database, passes: l
     await asyncio.sleep(0.3)
     await read(database)
     assert len(passes) == before + 1
+
+
+async def test_a_turn_is_not_lost_with_who_is_cancelled_as_it_comes(database: Database) -> None:
+    async with database.connection():
+        waiting = [asyncio.create_task(read(database)) for _ in range(3)]
+        await asyncio.sleep(0.01)
+        waiting[1].cancel()
+    waiting[0].cancel()
+    async with asyncio.timeout(3):
+        ended = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(end) for end in ended[1:]] == [asyncio.CancelledError, type(None)]
 
 
 async def test_reads_and_writes_take_turns(

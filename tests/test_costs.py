@@ -20,14 +20,14 @@ from tests.choices import PROGRAMS, ROOT, Combination, name, rooms
 # Counted on Python 3.11; others and later libraries differ by less than the margin.
 REQUESTS = ("read one", "list 10", "create", "change", "synchronize")
 CALLS = {
-    "fastapi-core-asyncpg": (649, 908, 1143, 1436, 1744),
-    "fastapi-core-databases": (889, 1183, 1474, 1735, 2321),
-    "fastapi-orm-asyncpg": (846, 1238, 2415, 3109, 4175),
-    "fastapi-orm-databases": (923, 1539, 1513, 1773, 2392),
-    "starlette-core-asyncpg": (316, 398, 799, 816, 1276),
-    "starlette-core-databases": (549, 666, 1123, 1108, 1835),
-    "starlette-orm-asyncpg": (513, 728, 2071, 2489, 3703),
-    "starlette-orm-databases": (583, 1022, 1162, 1146, 1906),
+    "fastapi-core-asyncpg": (641, 900, 1135, 1428, 1730),
+    "fastapi-core-databases": (881, 1175, 1466, 1727, 2305),
+    "fastapi-orm-asyncpg": (838, 1230, 2407, 3105, 4159),
+    "fastapi-orm-databases": (915, 1531, 1505, 1765, 2376),
+    "starlette-core-asyncpg": (308, 390, 791, 808, 1258),
+    "starlette-core-databases": (541, 658, 1115, 1100, 1819),
+    "starlette-orm-asyncpg": (505, 720, 2063, 2485, 3687),
+    "starlette-orm-databases": (575, 1014, 1154, 1138, 1890),
 }
 MOST, LEAST = 1.05, 0.9
 

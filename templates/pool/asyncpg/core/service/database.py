@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
 
-KEPT = 0.1  # seconds that a connection is handed on, until it is the pool's again
+KEPT = 1  # second that a connection is handed on, until it is the pool's again
 
 
 class Statement:
@@ -171,7 +171,7 @@ class Kept:
     """Connections that came back, for who is next.
 
     The way through asyncpg's pool and back costs more than a statement. So while all goes well a
-    connection makes it ten times a second, not once a request.
+    connection makes it once a second, not once a request.
     """
 
     def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:

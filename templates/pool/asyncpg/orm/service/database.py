@@ -32,7 +32,7 @@ log = structlog.get_logger()
 
 Connection: TypeAlias = AsyncSession
 
-KEPT = 0.1  # seconds that readers hand a session on, until its connection is the pool's again
+KEPT = 1  # second that readers hand a session on, until its connection is the pool's again
 
 
 class Database:
@@ -162,8 +162,7 @@ class Readers:
     """Sessions whose readers are done, and which have their connections still, for the next readers.
 
     To make a session, take its connection from the pool and give it back costs as much as a
-    statement and its rows. So while others only read it is done ten times a second, not once a
-    request.
+    statement and its rows. So while others only read it is done once a second, not once a request.
     """
 
     def __init__(self, bind: AsyncEngine) -> None:
@@ -267,7 +266,9 @@ NO_LISTENERS = LISTENERS(ENDED.dispatch)
 
 
 def lent(session: AsyncSession) -> LentSession:
-    return cast(LentSession, session.sync_session)
+    own = session.sync_session
+    assert isinstance(own, LentSession)
+    return own
 
 
 def is_untouched(session: LentSession, as_lent: dict[str, Any]) -> bool:
