@@ -213,7 +213,7 @@ prints a few figures in under three minutes.
   trip, which the service leaves out. So the bounds below compare a service without it to a floor
   with it. Beside the same floors without it (`floors/…-keeping`), the CPU of reading one note is
   {" and ".join(beside)}. The floors on databases clean connections, too. On asyncpg the service
-  hands connections on, too, for a second, and saves most of the way through the pool.
+  hands connections on, too, for a second or two, and saves most of the way through the pool.
 - The **service** is measured with all that it has by default: request ids, a JSON log line and
   metrics a request, error handling, limits, timeouts.
 - All are served by one uvicorn process with the same flags, a pool of 10 connections (the peers'

@@ -134,7 +134,8 @@ async def test_a_turn_is_not_lost_with_who_is_cancelled_as_it_comes(database: Da
     waiting[0].cancel()
     async with asyncio.timeout(3):
         ended = await asyncio.gather(*waiting, return_exceptions=True)
-    assert [type(end) for end in ended[1:]] == [asyncio.CancelledError, type(None)]
+    cancelled = asyncio.CancelledError
+    assert [type(end) for end in ended] == [cancelled, cancelled, type(None)]
 
 
 async def test_reads_and_writes_take_turns(

@@ -203,7 +203,7 @@ def test_a_bound_that_is_not_met_is_explained_where_one_sees_it(
     monkeypatch.setitem(UNMET, key, "It is the log line.")
     missed, kept = documents(made_up(cpu=135.06)), documents(made_up(cpu=60, least=100))
     [text, _] = missed.values()
-    assert "| 1.351x | **no** |" in text
+    assert "| 1.351x | 1.35 to 1.35 | **no** |" in text
     assert "It is the log line." in text
     assert not any("It is the log line." in text for text in kept.values())
 

@@ -65,6 +65,8 @@ class Turns:
         except asyncio.CancelledError:
             if not turn.cancelled():  # it came at the same moment
                 self._pass_on()
+            while self._waiting and self._waiting[0].done():  # or they would pile up
+                self._waiting.popleft()
             raise
 
     async def _taken(self, acquire: Callable[[], Awaitable[T]]) -> T:
@@ -105,14 +107,6 @@ class FrankConnection(asyncpg.Connection):
         if status == "ROLLBACK" and query.startswith("COMMIT"):
             raise NotCommitted
         return status
-
-
-async def keep(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-    """Leave a released connection as it is, without the round trip of asyncpg's own reset.
-
-    An open transaction has been rolled back. What is set for a session stays set, as it does in
-    other pools: use `SET LOCAL` and `pg_advisory_xact_lock`, which end with the transaction.
-    """
 
 
 def connect_options(settings: DatabaseSettings) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from . import metrics
 from .errors import PoolExhausted, Unavailable
-from .postgres import Turns, connect_options, failure, is_useless_after, keep
+from .postgres import Turns, connect_options, failure, is_useless_after
 from .settings import DatabaseSettings
 
 log = structlog.get_logger()
@@ -193,6 +193,14 @@ class Loan:
             log.warning("connection lost at its release", cause=type(error).__name__)
         finally:
             self._turns.give_back()
+
+
+async def keep(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Leave a released connection as it is, without the round trip of asyncpg's own reset.
+
+    An open transaction has been rolled back. What is set for a session stays set, as it does in
+    other pools: use `SET LOCAL` and `pg_advisory_xact_lock`, which end with the transaction.
+    """
 
 
 def lost(connection: Connection) -> bool:

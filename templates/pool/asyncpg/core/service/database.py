@@ -17,14 +17,14 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from . import metrics
 from .errors import PoolExhausted, Unavailable
-from .postgres import Turns, connect_options, failure, is_useless_after, keep
+from .postgres import Turns, connect_options, failure, is_useless_after
 from .settings import DatabaseSettings
 
 log = structlog.get_logger()
 
 Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
 
-KEPT = 1  # second that a connection is handed on, until it is the pool's again
+KEPT = 1  # second, or two, that a connection is handed on, until it is the pool's again
 
 
 class Statement:
@@ -251,6 +251,14 @@ async def add_codecs(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     """Let JSON columns hold Python values, as SQLAlchemy's own engine does."""
     for name in ("json", "jsonb"):
         await connection.set_type_codec(name, schema="pg_catalog", encoder=dumps, decoder=loads)
+
+
+async def keep(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Leave a released connection as it is, without the round trip of asyncpg's own reset.
+
+    An open transaction has been rolled back. What is set for a session stays set, as it does in
+    other pools: use `SET LOCAL` and `pg_advisory_xact_lock`, which end with the transaction.
+    """
 
 
 def lost(connection: Connection) -> bool:

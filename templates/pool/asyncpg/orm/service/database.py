@@ -32,7 +32,7 @@ log = structlog.get_logger()
 
 Connection: TypeAlias = AsyncSession
 
-KEPT = 1  # second that readers hand a session on, until its connection is the pool's again
+KEPT = 1  # second, or two, that readers hand a session on, until its connection is the pool's
 
 
 class Database:
