@@ -37,14 +37,18 @@ async def sql() -> AsyncIterator[Sql]:
     await connection.close()
 
 
-@pytest.fixture
-async def database(sql: Sql) -> AsyncIterator[Database]:
-    """A pool of one, whose connection is gone at the end."""
+def pool_of_one() -> Database:
     settings = DatabaseSettings.load(
         _env_file=None, database_url=os.environ["DATABASE_URL"], database_pool_size=1
     )
+    return Database(settings)
+
+
+@pytest.fixture
+async def database(sql: Sql) -> AsyncIterator[Database]:
+    """A pool of one, whose connection is gone at the end."""
     loop = asyncio.get_running_loop()
-    async with Database(settings) as database:
+    async with pool_of_one() as database:
         yield database
         stopped = loop.time()
     assert loop.time() < stopped + 1  # nobody was waited for
@@ -222,10 +226,7 @@ async def test_a_transaction_of_the_library_that_fails_costs_no_connection(
 @pytest.mark.asyncpg
 async def test_a_pool_that_closes_gets_back_what_is_lent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "KEPT", 60)
-    settings = DatabaseSettings.load(
-        _env_file=None, database_url=os.environ["DATABASE_URL"], database_pool_size=1
-    )
-    database = await Database(settings).__aenter__()
+    database = await pool_of_one().__aenter__()
     lent = database.connection()
     await lent.__aenter__()
     closing = asyncio.create_task(database.__aexit__(None, None, None))
@@ -333,7 +334,7 @@ def show_transaction(session: Any) -> None:
     session.get_transaction()
 
 
-async def lose(session: Any) -> None:
+def lose(session: Any) -> None:
     session.sync_session.driver.terminate()
 
 
@@ -342,18 +343,23 @@ async def begin(session: Any) -> None:
 
 
 LEAVINGS = [
-    *(stay, add, tell, turn_off, fail, write, translate, commit),
-    *(
-        begin_again,
-        set_options,
-        listen,
-        bind_elsewhere,
-        note_tenant,
-        show,
-        show_transaction,
-        lose,
-        begin,
-    ),
+    stay,
+    add,
+    tell,
+    turn_off,
+    fail,
+    write,
+    translate,
+    commit,
+    begin_again,
+    set_options,
+    listen,
+    bind_elsewhere,
+    note_tenant,
+    show,
+    show_transaction,
+    lose,
+    begin,
 ]
 
 

@@ -186,7 +186,7 @@ class Loan:
 
     async def _release(self) -> None:
         try:
-            # Not its `__aexit__`, which counts, and a transaction that fails to end is not taken off.
+            # Not its `__aexit__`, which counts: a transaction that fails to end is never taken off.
             await self._connection._connection.release()
         except Exception as error:
             # The pool has replaced it. What was committed is, so the caller need not hear.
