@@ -82,7 +82,7 @@ def test_cruft_renders_the_same_bytes(
     tmp_path: Path, home: dict[str, str], render: Callable[..., Path]
 ) -> None:
     template = tmp_path / "template"
-    for part in ("cookiecutter.json", "hooks", "templates", "{{cookiecutter.__folder}}"):
+    for part in ("cookiecutter.json", "hooks", "templates", "{{cookiecutter.project_slug}}"):
         if (ROOT / part).is_dir():
             shutil.copytree(ROOT / part, template / part)
         else:

@@ -27,7 +27,7 @@ from tests.choices import (
     rooms,
 )
 
-PROJECT = ROOT / "{{cookiecutter.__folder}}"
+PROJECT = ROOT / "{{cookiecutter.project_slug}}"
 SOURCES = sorted(TEMPLATES.rglob("*.py"))
 STUBS = sorted(
     path
