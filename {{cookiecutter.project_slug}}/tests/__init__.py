@@ -1,1 +1,1 @@
-{% include 'common/tests/__init__.py' %}
+"""The tests of the service, on their own PostgreSQL database."""

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from service.domains import domains
+from service import domains  # noqa: F401  # imports all models, so their tables join the metadata
 from service.models import metadata
 from service.settings import DatabaseSettings, InvalidSettings
 
@@ -25,9 +25,6 @@ TIMEOUTS = ("statement_timeout", "idle_in_transaction_session_timeout", "idle_se
 
 logging.basicConfig(format="%(message)s")
 logging.getLogger("alembic.runtime.migration").setLevel(logging.INFO)
-
-for _ in domains("models"):
-    pass  # importing them makes their tables join the metadata
 
 
 def run(**options: Any) -> None:

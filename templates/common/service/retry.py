@@ -12,7 +12,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def retried(function: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+def retry_on_conflict(function: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
     """Run `function` again, up to three times more, if its transaction collided.
 
     It must open the transaction itself (what is retried is the whole of it), and do nothing but

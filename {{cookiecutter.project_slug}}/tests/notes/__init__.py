@@ -1,1 +1,1 @@
-{% include 'common/tests/notes/__init__.py' %}
+"""The tests of the example domain."""
