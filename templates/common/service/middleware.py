@@ -1,11 +1,11 @@
 """What happens to every request before and after its handler."""
 
 import re
+from secrets import token_hex
 from time import perf_counter
-from uuid import uuid4
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.middleware.cors import CORSMiddleware
@@ -25,7 +25,7 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 # Probes and Prometheus ask by address, whatever ALLOWED_HOSTS is.
 PROBES = frozenset({"/health/live", "/health/ready", "/metrics"})
 
-SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
 
 class RequestLogMiddleware:
@@ -38,10 +38,10 @@ class RequestLogMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        current_id = Headers(scope=scope).get("x-request-id", "")
+        current_id = dict(scope["headers"]).get(b"x-request-id", b"")
         if not SANE_ID.fullmatch(current_id):
-            current_id = uuid4().hex
-        request_id.set(current_id)
+            current_id = token_hex(16).encode()
+        request_id.set(current_id.decode())
         # The labels are what the service knows, not what callers invent.
         method = scope["method"] if scope["method"] in METHODS else "other"
         route = route_table(scope["app"]).template(method, route_path(scope))
@@ -52,10 +52,7 @@ class RequestLogMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [
-                    *message.get("headers", ()),
-                    (b"x-request-id", current_id.encode()),
-                ]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", current_id)]
             await send(message)
 
         try:
@@ -146,9 +143,9 @@ class RequestBodyMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         app = self.app
         if scope["type"] == "http":
-            headers = Headers(scope=scope)
+            headers = dict(scope["headers"])
             # One of these means that there is a body (RFC 9112, section 6).
-            if "content-length" in headers or "transfer-encoding" in headers:
+            if b"content-length" in headers or b"transfer-encoding" in headers:
                 app = self.limited
         await app(scope, receive, send)
 

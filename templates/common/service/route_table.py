@@ -1,6 +1,7 @@
 """The route that serves a path: its whole template for logs and metrics, and its methods."""
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, compile_path
@@ -45,12 +46,10 @@ class RouteTable:
         return declared
 
 
+@lru_cache(maxsize=1)  # a process serves one application
 def route_table(app: Starlette) -> RouteTable:
     """Return the table of the application's routes, which is made at the first request."""
-    if not hasattr(app.state, "route_table"):
-        app.state.route_table = RouteTable(flatten(app.routes))
-    table: RouteTable = app.state.route_table
-    return table
+    return RouteTable(flatten(app.routes))
 
 
 def route_path(scope: Scope) -> str:

@@ -18,6 +18,12 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
+def header(name: str) -> dict[str, Any]:
+    """Describe a header that a handler reads from its request."""
+    parameter = {"name": name, "in": "header", "required": False, "schema": {"type": "string"}}
+    return {"parameters": [parameter]}
+
+
 def links(status: int, links: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
     """Describe where an answer leads."""
     return {status: {"links": links}}

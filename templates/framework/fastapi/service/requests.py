@@ -4,7 +4,6 @@ from typing import Annotated, TypeAlias, cast
 
 from fastapi import Depends, Header, Request
 from pydantic import WithJsonSchema
-from pydantic.json_schema import SkipJsonSchema
 
 from .database import Database
 from .etags import versions
@@ -12,9 +11,7 @@ from .lifespan import State
 
 # A header that may be left out and may come in several lines. To callers it is one string, because
 # several lines mean the same as one line with commas (RFC 9110, section 5.3).
-Lines: TypeAlias = Annotated[list[str] | SkipJsonSchema[None], WithJsonSchema({"type": "string"})]
-
-IfNoneMatch = Annotated[Lines, Header(alias="If-None-Match")]
+Lines: TypeAlias = Annotated[list[str] | None, WithJsonSchema({"type": "string"})]
 
 
 async def get_database(request: Request) -> Database:

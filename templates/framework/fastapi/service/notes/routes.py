@@ -5,8 +5,8 @@ from typing import Annotated, cast
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from ..etags import etag, is_known
-from ..openapi import links, problems
-from ..requests import DatabaseDependency, IfMatch, IfNoneMatch
+from ..openapi import header, links, problems
+from ..requests import DatabaseDependency, IfMatch
 from ..retry import retry_on_conflict
 from . import queries, schemas
 from .lifespan import NotesState
@@ -30,18 +30,17 @@ UpstreamDependency = Annotated[Upstream, Depends(get_upstream)]
     "/{note_id}",
     response_model=schemas.Note,
     responses={304: {"description": "Not Modified"}, **problems(404, 422, 503)},
+    openapi_extra=header("If-None-Match"),
 )
 async def get_note(
-    note_id: NoteId,
-    database: DatabaseDependency,
-    response: Response,
-    if_none_match: IfNoneMatch = None,
+    note_id: NoteId, database: DatabaseDependency, request: Request, response: Response
 ) -> object:
     """Return a note, unless the caller has this version of it already."""
     async with database.connection() as connection:
         note = await queries.get(connection, note_id)
     response.headers["ETag"] = etag(note.version)
-    if is_known(note.version, if_none_match):
+    # As a parameter of the handler, this header would cost each request about 20 microseconds.
+    if is_known(note.version, request.headers.getlist("If-None-Match")):
         return Response(status_code=304, headers=response.headers)
     return note
 
