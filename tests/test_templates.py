@@ -46,6 +46,7 @@ explicit_package_bases = true
 PYTEST = """
 [pytest]
 addopts = -p no:schemathesis
+consider_namespace_packages = true
 asyncio_mode = auto
 asyncio_default_fixture_loop_scope = session
 asyncio_default_test_loop_scope = session

@@ -1,7 +1,7 @@
 """The use case with a slow call in its middle."""
 
 from ..database import Database
-from ..retry import retried
+from ..retry import retry_on_conflict
 from . import queries, schemas
 from .models import Note
 from .upstream import Upstream
@@ -21,7 +21,7 @@ async def synchronize(note_id: int, database: Database, upstream: Upstream) -> N
     return await store(note, content, database)
 
 
-@retried
+@retry_on_conflict
 async def store(note: schemas.Note, content: schemas.Content, database: Database) -> Note:
     async with database.transaction() as connection:
         return await queries.set_content(connection, note.id, note.version, content)

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from ..etags import etag, versions
 from ..openapi import heeds, linked, problems
 from ..requests import DatabaseDependency, IfMatch
-from ..retry import retried
+from ..retry import retry_on_conflict
 from . import queries, schemas
 from .synchronize import synchronize
 from .upstream import Upstream
@@ -58,7 +58,7 @@ async def list_notes(
     status_code=201,
     responses={**linked(201, schemas.LINKS), **problems(413, 422, 503)},
 )
-@retried
+@retry_on_conflict
 async def create_note(
     content: schemas.NewNote, database: DatabaseDependency, response: Response
 ) -> schemas.Note:
@@ -71,7 +71,7 @@ async def create_note(
 
 
 @router.patch("/{note_id}", responses=problems(404, 412, 413, 422, 503))
-@retried
+@retry_on_conflict
 async def change_note(
     note_id: NoteId,
     change: schemas.NoteChange,
@@ -92,7 +92,7 @@ async def change_note(
     response_class=Response,
     responses=problems(404, 412, 422, 503),
 )
-@retried
+@retry_on_conflict
 async def delete_note(note_id: NoteId, database: DatabaseDependency, expected: IfMatch) -> None:
     """Delete a note and its revisions."""
     async with database.transaction() as connection:

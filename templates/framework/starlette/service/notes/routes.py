@@ -11,7 +11,7 @@ from .. import openapi
 from ..database import Database
 from ..etags import etag, versions
 from ..requests import answer, read
-from ..retry import retried
+from ..retry import retry_on_conflict
 from . import queries, schemas
 from .synchronize import synchronize
 
@@ -59,7 +59,7 @@ async def list_notes(request: Request) -> Response:
     links=schemas.LINKS,
     problems=[413, 422, 503],
 )
-@retried
+@retry_on_conflict
 async def create_note(request: Request) -> Response:
     """Store a note and its first revision."""
     content = (await read(request, CreateNote)).body
@@ -86,7 +86,7 @@ async def get_note(request: Request) -> Response:
 
 
 @describe(ChangeNote, answer=schemas.Note, headers=["If-Match"], problems=[404, 412, 413, 422, 503])
-@retried
+@retry_on_conflict
 async def change_note(request: Request) -> Response:
     """Change a note's title, body or both, and keep the new version as a revision."""
     given = await read(request, ChangeNote)
@@ -100,7 +100,7 @@ async def change_note(request: Request) -> Response:
 
 
 @describe(OneNote, status=204, headers=["If-Match"], problems=[404, 412, 422, 503])
-@retried
+@retry_on_conflict
 async def delete_note(request: Request) -> Response:
     """Delete a note and its revisions."""
     note_id = (await read(request, OneNote)).path.note_id

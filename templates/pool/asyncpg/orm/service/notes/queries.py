@@ -1,8 +1,8 @@
-"""Everything asked of the notes' tables."""
+"""The queries on the notes' tables."""
 
 from sqlalchemy import bindparam, delete, func, select, true, update
 
-from ..database import Connection
+from ..database import Connection, Transaction
 from .errors import NoteChanged, NoteNotFound, PreconditionFailed
 from .models import Note, Revision
 from .schemas import Content
@@ -50,15 +50,15 @@ async def history(connection: Connection, note_id: int, before: int, limit: int)
     return revisions
 
 
-async def create(connection: Connection, title: str, body: str) -> Note:
+async def create(transaction: Transaction, title: str, body: str) -> Note:
     note = Note(title=title, body=body)
-    connection.add(note)
-    await connection.flush()
-    return await _with_revision(connection, note)
+    transaction.add(note)
+    await transaction.flush()
+    return await _with_revision(transaction, note)
 
 
 async def change(
-    connection: Connection,
+    transaction: Transaction,
     note_id: int,
     title: str | None,
     body: str | None,
@@ -80,14 +80,14 @@ async def change(
         query = query.values(title=title)
     if body is not None:
         query = query.values(body=body)
-    note = await connection.scalar(query)
+    note = await transaction.scalar(query)
     if note is None:
-        await get(connection, note_id)
+        await get(transaction, note_id)
         raise PreconditionFailed
-    return await _with_revision(connection, note)
+    return await _with_revision(transaction, note)
 
 
-async def remove(connection: Connection, note_id: int, versions: list[int] | None) -> None:
+async def remove(transaction: Transaction, note_id: int, versions: list[int] | None) -> None:
     """Delete a note, if its version is one of `versions` (None: any).
 
     Raises NoteNotFound, PreconditionFailed.
@@ -98,12 +98,14 @@ async def remove(connection: Connection, note_id: int, versions: list[int] | Non
         .where(true() if versions is None else Note.version.in_(versions))
         .returning(Note.id)
     )
-    if await connection.scalar(query) is None:
-        await get(connection, note_id)
+    if await transaction.scalar(query) is None:
+        await get(transaction, note_id)
         raise PreconditionFailed
 
 
-async def set_content(connection: Connection, note_id: int, version: int, content: Content) -> Note:
+async def set_content(
+    transaction: Transaction, note_id: int, version: int, content: Content
+) -> Note:
     """Store what the upstream made of `version`. Raises NoteChanged if there is a newer one."""
     query = (
         update(Note)
@@ -117,15 +119,15 @@ async def set_content(connection: Connection, note_id: int, version: int, conten
         )
         .returning(Note)
     )
-    note = await connection.scalar(query)
+    note = await transaction.scalar(query)
     if note is None:
         raise NoteChanged
-    return await _with_revision(connection, note)
+    return await _with_revision(transaction, note)
 
 
-async def _with_revision(connection: Connection, note: Note) -> Note:
-    connection.add(
+async def _with_revision(transaction: Transaction, note: Note) -> Note:
+    transaction.add(
         Revision(note_id=note.id, version=note.version, title=note.title, body=note.body)
     )
-    await connection.flush()
+    await transaction.flush()
     return note
