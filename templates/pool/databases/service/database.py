@@ -98,10 +98,9 @@ class Database:
 
     async def _release(self, connection: Connection) -> None:
         try:
-            async with asyncio.timeout(self._timeout):
-                # `connection.__aexit__` counts the transactions that the block began, and one whose
-                # COMMIT failed is counted for ever.
-                await connection._connection.release()  # noqa: SLF001
+            # `connection.__aexit__` counts the transactions that the block began, and one whose
+            # COMMIT failed is counted for ever.
+            await connection._connection.release()  # noqa: SLF001
         except Exception as error:
             # The pool replaces the connection. What was committed is stored, so the request goes on.
             log.warning("connection lost at its release", cause=type(error).__name__)

@@ -94,7 +94,7 @@ class Database:
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """Check out a connection on which each statement stands alone: no BEGIN, no COMMIT."""
-        connection = await self._slots.checkout(self._acquire)
+        connection = await self._slots.checkout(self._pool.acquire)
         try:
             yield connection
         except BaseException as error:
@@ -125,12 +125,9 @@ class Database:
         async with self.connection() as connection:
             await connection.execute("SELECT 1")
 
-    async def _acquire(self) -> Connection:
-        return await self._pool.acquire()
-
     async def _release(self, connection: Connection) -> None:
         try:
-            await self._pool.release(connection, timeout=self._timeout)
+            await self._pool.release(connection)
         except Exception as error:
             # The pool replaces the connection. What was committed is stored, so the request goes on.
             log.warning("connection lost at its release", cause=type(error).__name__)
