@@ -101,6 +101,19 @@ async def test_transaction_is_rolled_back_on_error(database: Database, sql: Sql)
     assert await written(sql) == []
 
 
+async def test_transaction_has_the_isolation_level_of_the_server(
+    settings: Settings, sql: Sql
+) -> None:
+    name = await sql.fetchval("SELECT current_database()")
+    await sql.execute(f"ALTER DATABASE {name} SET default_transaction_isolation = serializable")
+    try:
+        async with Database(settings) as database, database.transaction() as transaction:
+            level = await fetch_value(transaction, "SHOW transaction_isolation")
+    finally:
+        await sql.execute(f"ALTER DATABASE {name} RESET default_transaction_isolation")
+    assert level == "serializable"
+
+
 async def test_statement_on_a_connection_stands_alone(database: Database, sql: Sql) -> None:
     with pytest.raises(ZeroDivisionError):
         async with database.connection() as connection:

@@ -56,10 +56,10 @@ ADD_REVISION = Statement(
     )
 )
 VERSIONS = cast(bindparam("versions"), ARRAY(Integer))
-EXPECTED = or_(VERSIONS.is_(None), notes.c.version == any_(VERSIONS))
+HAS_EXPECTED_VERSION = or_(VERSIONS.is_(None), notes.c.version == any_(VERSIONS))
 CHANGE = Statement(
     update(notes)
-    .where(notes.c.id == bindparam("note_id"), EXPECTED)
+    .where(notes.c.id == bindparam("note_id"), HAS_EXPECTED_VERSION)
     .values(
         title=func.coalesce(cast(bindparam("title"), Text), notes.c.title),
         body=func.coalesce(cast(bindparam("body"), Text), notes.c.body),
@@ -69,7 +69,9 @@ CHANGE = Statement(
     .returning(*NOTE)
 )
 DELETE = Statement(
-    delete(notes).where(notes.c.id == bindparam("note_id"), EXPECTED).returning(notes.c.id)
+    delete(notes)
+    .where(notes.c.id == bindparam("note_id"), HAS_EXPECTED_VERSION)
+    .returning(notes.c.id)
 )
 SYNCHRONIZE = Statement(
     update(notes)
