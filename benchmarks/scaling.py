@@ -12,7 +12,9 @@ from benchmarks.workloads import READ_ONE, Workload, load
 
 ROUNDS = 3  # after one that warms up
 WORKERS = [1, 2]
+WORKER_USERS = 16  # more than one worker has connections
 POOLS = [1, 2, 5, 10, 20]
+POOL_USERS = 50
 ROWS = [10**3, 10**6]
 DEPLOYED = ["fastapi-core-asyncpg", "fastapi-orm-asyncpg"]
 DEPLOYED += ["starlette-core-asyncpg", "starlette-orm-asyncpg"]
@@ -20,8 +22,8 @@ NAMES = ["baselines/fastapi-asyncpg", "fastapi-core-asyncpg", "fastapi-orm-async
 
 
 def workers(bench: Bench) -> dict[str, Any]:
-    """Serve by gunicorn as in production, to more users than a worker has connections."""
-    workload = replace(READ_ONE, users=16)
+    """Serve by gunicorn as in production, with one worker and with more."""
+    workload = replace(READ_ONE, users=WORKER_USERS)
     results: dict[str, Any] = {}
     settings = {"database_url": bench.database, "upstream_url": bench.upstream.url}
     for name in bench.progress.track(DEPLOYED, description="Workers"):
@@ -40,8 +42,8 @@ def workers(bench: Bench) -> dict[str, Any]:
 
 
 def pools(bench: Bench) -> dict[str, Any]:
-    """Let 50 users read with pools of all sizes."""
-    workload = replace(READ_ONE, users=50)
+    """Let many users read with pools of all sizes."""
+    workload = replace(READ_ONE, users=POOL_USERS)
     results: dict[str, Any] = {}
     for name in bench.progress.track(NAMES, description="Pools"):
         results[name] = {size: [] for size in POOLS}

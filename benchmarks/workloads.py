@@ -38,7 +38,9 @@ WORKLOADS = [
     Workload("create one", "/notes", "POST", json.dumps({"title": "New", "body": "By wrk"})),
     Workload("change one", "/notes/ID", "PATCH", json.dumps({"body": "By wrk"}), rounds=6),
     Workload("synchronize, 0 ms", "/notes/ID/synchronize", "POST"),
-    Workload("synchronize, 50 ms", "/notes/ID/synchronize", "POST", upstream_seconds=0.05, users=20),
+    Workload(
+        "synchronize, 50 ms", "/notes/ID/synchronize", "POST", upstream_seconds=0.05, users=20
+    ),
 ]
 
 

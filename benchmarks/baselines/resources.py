@@ -16,9 +16,7 @@ async def asyncpg_lifespan(app: Any) -> AsyncIterator[dict[str, Any]]:
     """Open asyncpg's pool with its defaults, or without its reset where POOL_RESET is off."""
     size = int(os.environ["DATABASE_POOL_SIZE"])
     options = {"reset": no_reset} if os.environ.get("POOL_RESET") == "off" else {}
-    pool = asyncpg.create_pool(
-        os.environ["DATABASE_URL"], min_size=size, max_size=size, **options
-    )
+    pool = asyncpg.create_pool(os.environ["DATABASE_URL"], min_size=size, max_size=size, **options)
     async with pool, upstream_client() as upstream:
         yield {"pool": pool, "upstream": upstream}
 
