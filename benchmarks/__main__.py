@@ -96,7 +96,7 @@ def compare(
     names = sorted({each for name in names for each in (name, *baselines_of(name))})
     with bench(quick=True) as shared:
         costs = request_costs.measure(shared, names, workloads, rounds, seconds)
-    Console(width=120).print(costs_table({"request_costs": costs}, workloads, names))
+    Console(width=140).print(costs_table({"request_costs": costs}, workloads, names))
 
 
 def quick() -> None:
@@ -105,7 +105,7 @@ def quick() -> None:
     with bench(quick=True) as shared:
         costs = request_costs.measure(shared, QUICK_PROGRAMS, workloads, rounds=3, seconds=1)
         bursts = slow_upstream.measure(shared)["bursts"]
-    console = Console(width=120)
+    console = Console(width=140)
     console.print(costs_table({"request_costs": costs}, workloads, QUICK_PROGRAMS))
     for name, seconds in bursts.items():
         console.print(f"A burst of synchronizations took {median(seconds):.2f} s: {name}")

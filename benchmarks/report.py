@@ -197,13 +197,14 @@ def transactions(results: Results) -> dict[str, Any]:
     """Return the values that documents/transactions.md.j2 shows."""
     crowds, observed = (results["slow_upstream"][name] for name in ("crowds", "observed"))
     timelines = {name: observed[name]["timeline"] for name in OBSERVED}
-    titles = ("the service", "yield", 'scope="function"')
+    titles = ["the service", 'session, scope="request"', 'session, scope="function"']
     begins = [at for at, what in timelines[SERVICE] if what == "BEGIN"]
     [answered] = [at for at, what in timelines[SERVICE] if what == UPSTREAM_ANSWERS]
     return {
         "names": {"service": SERVICE, "session": SESSION.name, "function": FUNCTION_SCOPE.name},
         "source": synchronize_source(),
         "events": {"request": REQUEST, "answer": ANSWER},
+        "titles": titles,
         "timelines": side_by_side(dict(zip(titles, timelines.values(), strict=True))),
         "commits_before_answer": [
             "yes" if commits_before_answer(timeline) else "**no**"

@@ -31,10 +31,10 @@ class Workload:
 
 # Workloads that have bounds are measured in more rounds, and shorter ones: the load of the machine
 # changes within seconds, and every program should get the same share of it.
-READ_ONE = Workload("read one", "/notes/1", rounds=12, seconds=0.5)
+READ_ONE = Workload("read one", "/notes/1", rounds=10, seconds=0.5)
 WORKLOADS = [
     READ_ONE,
-    Workload("list 10", "/notes?limit=10", rounds=12, seconds=0.5),
+    Workload("list 10", "/notes?limit=10", rounds=10, seconds=0.5),
     Workload("create one", "/notes", "POST", json.dumps({"title": "New", "body": "By wrk"})),
     Workload("change one", "/notes/ID", "PATCH", json.dumps({"body": "By wrk"}), rounds=6),
     Workload("synchronize, 0 ms", "/notes/ID/synchronize", "POST"),
