@@ -20,10 +20,10 @@ LIBRARIES = (
 
 def processor() -> str:
     information = Path("/proc/cpuinfo")
-    if information.exists() and (
-        found := re.search(r"model name\s*: (.*)", information.read_text())
-    ):
-        return found[1]
+    if information.exists():
+        model = re.search(r"model name\s*: (.*)", information.read_text())
+        if model:
+            return model[1]
     return platform.processor() or platform.machine()
 
 
