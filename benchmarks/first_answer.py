@@ -13,7 +13,7 @@ from tests.user import BIN, User, clean_environment
 
 
 def first_answer(packaging: str) -> float:
-    """Render a project and `make run` it as its user would; return the seconds that took."""
+    """Render a project and `make run` it as its user would; return the seconds that this took."""
     with tempfile.TemporaryDirectory() as folder:
         tools = Path(folder) / "tools"
         tools.mkdir()
@@ -28,6 +28,6 @@ def first_answer(packaging: str) -> float:
 
 
 def measure(bench: Bench) -> dict[str, Any]:
-    """Do it once to fill the caches, and then three times for the record."""
+    """Do it once to fill the caches, and then twice to measure it."""
     track = bench.progress.track(CHOICES["packaging"], description="First answer")
-    return {packaging: [first_answer(packaging) for _ in range(4)][1:] for packaging in track}
+    return {packaging: [first_answer(packaging) for _ in range(3)][1:] for packaging in track}

@@ -1,9 +1,13 @@
-"""FastAPI with an AsyncSession as a dependency, which commits after its `yield`."""
+"""FastAPI with an AsyncSession as a dependency, which commits after its `yield`.
+
+SESSION_SCOPE sets the scope of that dependency: with `request`, FastAPI's default, the code after
+the `yield` runs when the answer has been sent; with `function`, before it is sent.
+"""
 
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, cast
 
 import httpx2
 from fastapi import Depends, FastAPI, HTTPException, Request
@@ -12,6 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_asyn
 
 from benchmarks import schemas
 from benchmarks.models import Note, Revision
+
+SCOPE = cast(Literal["request", "function"], os.environ.get("SESSION_SCOPE", "request"))
 
 engine = create_async_engine(
     os.environ["DATABASE_URL"].replace("postgresql:", "postgresql+asyncpg:"),
@@ -27,7 +33,7 @@ async def get_session() -> AsyncIterator[AsyncSession]:
         await session.commit()
 
 
-Session = Annotated[AsyncSession, Depends(get_session)]
+Session = Annotated[AsyncSession, Depends(get_session, scope=SCOPE)]
 
 
 @asynccontextmanager
@@ -47,8 +53,8 @@ async def list_notes(session: Session, limit: int = 50, after: int = 0) -> Any:
     query = select(Note).where(Note.id > after).order_by(Note.id).limit(limit + 1)
     notes = (await session.scalars(query)).all()
     items = notes[:limit]
-    more = f"/notes?limit={limit}&after={items[-1].id}" if len(notes) > limit else None
-    return {"items": items, "next": more}
+    next_page = f"/notes?limit={limit}&after={items[-1].id}" if len(notes) > limit else None
+    return {"items": items, "next": next_page}
 
 
 async def get(session: AsyncSession, note_id: int) -> Note:
@@ -58,12 +64,16 @@ async def get(session: AsyncSession, note_id: int) -> Note:
     return note
 
 
-async def keep(session: AsyncSession, note: Note) -> Note:
-    """Send what was changed, read what the database made of it, and add the revision."""
+def add_revision(session: AsyncSession, note: Note) -> None:
+    content = {"version": note.version, "title": note.title, "body": note.body}
+    session.add(Revision(note_id=note.id, **content))
+
+
+async def store_change(session: AsyncSession, note: Note) -> Note:
+    """Send the UPDATE, and read the times that the database has set in it."""
     await session.flush()
     await session.refresh(note)
-    kept = {"version": note.version, "title": note.title, "body": note.body}
-    session.add(Revision(note_id=note.id, **kept))
+    add_revision(session, note)
     return note
 
 
@@ -76,7 +86,9 @@ async def get_note(note_id: int, session: Session) -> Any:
 async def create_note(content: schemas.NewNote, session: Session) -> Any:
     note = Note(title=content.title, body=content.body)
     session.add(note)
-    return await keep(session, note)
+    await session.flush()  # the INSERT also returns what the database has set
+    add_revision(session, note)
+    return note
 
 
 @app.patch("/notes/{note_id}", response_model=schemas.Note)
@@ -86,20 +98,20 @@ async def change_note(note_id: int, change: schemas.NoteChange, session: Session
         setattr(note, name, value)
     note.version += 1
     note.updated_at = func.now()
-    return await keep(session, note)
+    return await store_change(session, note)
 
 
 @app.post("/notes/{note_id}/synchronize", response_model=schemas.Note)
 async def synchronize_note(note_id: int, session: Session, request: Request) -> Any:
     note = await get(session, note_id)
-    sent = await request.state.upstream.post(
+    answer = await request.state.upstream.post(
         f"/notes/{note_id}",
         content=schemas.Note.model_validate(note).model_dump_json(),
         headers={"Content-Type": "application/json"},
     )
-    sent.raise_for_status()
-    made = schemas.Content.model_validate_json(sent.content)
-    note.title, note.body = made.title, made.body
+    answer.raise_for_status()
+    content = schemas.Content.model_validate_json(answer.content)
+    note.title, note.body = content.title, content.body
     note.version += 1
     note.updated_at = note.synchronized_at = func.now()
-    return await keep(session, note)
+    return await store_change(session, note)

@@ -1,4 +1,4 @@
-"""The SQL that the floors on asyncpg send, written by hand."""
+"""The SQL that the baselines on asyncpg send, written by hand."""
 
 COLUMNS = "id, title, body, version, created_at, updated_at, synchronized_at"
 GET = f"SELECT {COLUMNS} FROM notes WHERE id = $1"

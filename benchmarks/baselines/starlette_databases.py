@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from benchmarks.floors.resources import ask, databases_lifespan
+from benchmarks.baselines.resources import as_dict, ask_upstream, databases_lifespan
 from benchmarks.models import notes, revisions
 
 
@@ -18,7 +18,7 @@ def dumps(content: Any) -> bytes:
     return orjson.dumps(content, option=orjson.OPT_UTC_Z)
 
 
-def answer(content: Any, status: int = 200) -> Response:
+def json_response(content: Any, status: int = 200) -> Response:
     return Response(dumps(content), status, media_type="application/json")
 
 
@@ -27,18 +27,18 @@ async def list_notes(request: Request) -> Response:
     after = int(request.query_params.get("after", 0))
     query = select(notes).where(notes.c.id > after).order_by(notes.c.id).limit(limit + 1)
     rows = await request.state.database.fetch_all(query)
-    items = [dict(row._mapping) for row in rows[:limit]]
-    more = f"/notes?limit={limit}&after={items[-1]['id']}" if len(rows) > limit else None
-    return answer({"items": items, "next": more})
+    items = [as_dict(row) for row in rows[:limit]]
+    next_page = f"/notes?limit={limit}&after={items[-1]['id']}" if len(rows) > limit else None
+    return json_response({"items": items, "next": next_page})
 
 
 async def get(request: Request) -> dict[str, Any]:
     query = select(notes).where(notes.c.id == int(request.path_params["note_id"]))
-    return dict((await request.state.database.fetch_one(query))._mapping)
+    return as_dict(await request.state.database.fetch_one(query))
 
 
 async def get_note(request: Request) -> Response:
-    return answer(await get(request))
+    return json_response(await get(request))
 
 
 async def write(request: Request, statement: Any) -> dict[str, Any]:
@@ -47,33 +47,33 @@ async def write(request: Request, statement: Any) -> dict[str, Any]:
     async with database.transaction():
         row = await database.fetch_one(statement.returning(notes))
         assert row is not None
-        note = dict(row._mapping)
-        kept = {"version": note["version"], "title": note["title"], "body": note["body"]}
-        await database.execute(insert(revisions).values(note_id=note["id"], **kept))
+        note = as_dict(row)
+        revision = {"version": note["version"], "title": note["title"], "body": note["body"]}
+        await database.execute(insert(revisions).values(note_id=note["id"], **revision))
     return note
 
 
 async def create_note(request: Request) -> Response:
-    given = orjson.loads(await request.body())
-    query = insert(notes).values(title=given["title"], body=given.get("body", ""))
-    return answer(await write(request, query), 201)
+    note = orjson.loads(await request.body())
+    query = insert(notes).values(title=note["title"], body=note.get("body", ""))
+    return json_response(await write(request, query), 201)
 
 
 async def change_note(request: Request) -> Response:
     query = update(notes).where(notes.c.id == int(request.path_params["note_id"]))
     change = orjson.loads(await request.body())
     values = {"version": notes.c.version + 1, "updated_at": func.now()}
-    return answer(await write(request, query.values(**change, **values)))
+    return json_response(await write(request, query.values(**change, **values)))
 
 
 async def synchronize_note(request: Request) -> Response:
     note = await get(request)
-    sent = await ask(request.state.upstream, note["id"], dumps(note))
-    made = orjson.loads(sent)
+    answer = await ask_upstream(request.state.upstream, note["id"], dumps(note))
+    content = orjson.loads(answer)
     query = update(notes).where(notes.c.id == note["id"], notes.c.version == note["version"])
     values = {"version": notes.c.version + 1, "updated_at": func.now()}
-    values |= {"title": made["title"], "body": made["body"], "synchronized_at": func.now()}
-    return answer(await write(request, query.values(**values)))
+    values |= {"title": content["title"], "body": content["body"], "synchronized_at": func.now()}
+    return json_response(await write(request, query.values(**values)))
 
 
 app = Starlette(

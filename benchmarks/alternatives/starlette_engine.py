@@ -1,4 +1,4 @@
-"""Starlette with `engine.begin()` around what each call does."""
+"""Starlette with `engine.begin()` around everything that a request does."""
 
 import os
 from collections.abc import AsyncIterator
@@ -37,7 +37,7 @@ def dumps(content: Any) -> bytes:
     return orjson.dumps(content, option=orjson.OPT_UTC_Z)
 
 
-def answer(content: Any, status: int = 200) -> Response:
+def json_response(content: Any, status: int = 200) -> Response:
     return Response(dumps(content), status, media_type="application/json")
 
 
@@ -46,40 +46,40 @@ async def list_notes(request: Request) -> Response:
     after = int(request.query_params.get("after", 0))
     query = select(notes).where(notes.c.id > after).order_by(notes.c.id).limit(limit + 1)
     async with engine.begin() as connection:
-        rows = (await connection.execute(query)).all()
-    items = [dict(row._mapping) for row in rows[:limit]]
-    more = f"/notes?limit={limit}&after={items[-1]['id']}" if len(rows) > limit else None
-    return answer({"items": items, "next": more})
+        rows = (await connection.execute(query)).mappings().all()
+    items = [dict(row) for row in rows[:limit]]
+    next_page = f"/notes?limit={limit}&after={items[-1]['id']}" if len(rows) > limit else None
+    return json_response({"items": items, "next": next_page})
 
 
-async def get(connection: AsyncConnection, note_id: int) -> dict[str, Any]:
-    row = (await connection.execute(select(notes).where(notes.c.id == note_id))).one_or_none()
+async def fetch_one(connection: AsyncConnection, statement: Any) -> dict[str, Any]:
+    row = (await connection.execute(statement)).mappings().one_or_none()
     if row is None:
         raise HTTPException(404)
-    return dict(row._mapping)
+    return dict(row)
 
 
 async def write(connection: AsyncConnection, statement: Any) -> dict[str, Any]:
     """Store a note and its revision."""
-    row = (await connection.execute(statement.returning(notes))).one_or_none()
-    if row is None:
-        raise HTTPException(404)
-    kept = {"version": row.version, "title": row.title, "body": row.body}
-    await connection.execute(insert(revisions).values(note_id=row.id, **kept))
-    return dict(row._mapping)
+    note = await fetch_one(connection, statement.returning(notes))
+    revision = {"version": note["version"], "title": note["title"], "body": note["body"]}
+    await connection.execute(insert(revisions).values(note_id=note["id"], **revision))
+    return note
 
 
 async def get_note(request: Request) -> Response:
+    query = select(notes).where(notes.c.id == int(request.path_params["note_id"]))
     async with engine.begin() as connection:
-        return answer(await get(connection, int(request.path_params["note_id"])))
+        note = await fetch_one(connection, query)
+    return json_response(note)
 
 
 async def create_note(request: Request) -> Response:
-    given = orjson.loads(await request.body())
-    query = insert(notes).values(title=given["title"], body=given.get("body", ""))
+    content = orjson.loads(await request.body())
+    query = insert(notes).values(title=content["title"], body=content.get("body", ""))
     async with engine.begin() as connection:
         note = await write(connection, query)
-    return answer(note, 201)
+    return json_response(note, 201)
 
 
 async def change_note(request: Request) -> Response:
@@ -88,23 +88,24 @@ async def change_note(request: Request) -> Response:
     values = {"version": notes.c.version + 1, "updated_at": func.now()}
     async with engine.begin() as connection:
         note = await write(connection, query.values(**change, **values))
-    return answer(note)
+    return json_response(note)
 
 
 async def synchronize_note(request: Request) -> Response:
+    note_id = int(request.path_params["note_id"])
     async with engine.begin() as connection:
-        note = await get(connection, int(request.path_params["note_id"]))
-        headers = {"Content-Type": "application/json"}
-        sent = await request.state.upstream.post(
-            f"/notes/{note['id']}", content=dumps(note), headers=headers
+        note = await fetch_one(connection, select(notes).where(notes.c.id == note_id))
+        answer = await request.state.upstream.post(
+            f"/notes/{note_id}", content=dumps(note), headers={"Content-Type": "application/json"}
         )
-        sent.raise_for_status()
-        made = orjson.loads(sent.content)
-        query = update(notes).where(notes.c.id == note["id"])
+        answer.raise_for_status()
+        content = orjson.loads(answer.content)
+        query = update(notes).where(notes.c.id == note_id)
         values = {"version": notes.c.version + 1, "updated_at": func.now()}
-        values |= {"title": made["title"], "body": made["body"], "synchronized_at": func.now()}
+        values |= {"title": content["title"], "body": content["body"]}
+        values |= {"synchronized_at": func.now()}
         note = await write(connection, query.values(**values))
-    return answer(note)
+    return json_response(note)
 
 
 app = Starlette(

@@ -46,8 +46,8 @@ def list_notes(session: Session, limit: int = 50, after: int = 0) -> Any:
     query = select(Note).where(Note.id > after).order_by(Note.id).limit(limit + 1)
     notes = session.scalars(query).all()
     items = notes[:limit]
-    more = f"/notes?limit={limit}&after={items[-1].id}" if len(notes) > limit else None
-    return {"items": items, "next": more}
+    next_page = f"/notes?limit={limit}&after={items[-1].id}" if len(notes) > limit else None
+    return {"items": items, "next": next_page}
 
 
 def get(session: SyncSession, note_id: int) -> Note:
@@ -57,12 +57,16 @@ def get(session: SyncSession, note_id: int) -> Note:
     return note
 
 
-def keep(session: SyncSession, note: Note) -> Note:
-    """Send what was changed, read what the database made of it, and add the revision."""
+def add_revision(session: SyncSession, note: Note) -> None:
+    content = {"version": note.version, "title": note.title, "body": note.body}
+    session.add(Revision(note_id=note.id, **content))
+
+
+def store_change(session: SyncSession, note: Note) -> Note:
+    """Send the UPDATE, and read the times that the database has set in it."""
     session.flush()
     session.refresh(note)
-    kept = {"version": note.version, "title": note.title, "body": note.body}
-    session.add(Revision(note_id=note.id, **kept))
+    add_revision(session, note)
     return note
 
 
@@ -75,7 +79,9 @@ def get_note(note_id: int, session: Session) -> Any:
 def create_note(content: schemas.NewNote, session: Session) -> Any:
     note = Note(title=content.title, body=content.body)
     session.add(note)
-    return keep(session, note)
+    session.flush()  # the INSERT also returns what the database has set
+    add_revision(session, note)
+    return note
 
 
 @app.patch("/notes/{note_id}", response_model=schemas.Note)
@@ -85,20 +91,20 @@ def change_note(note_id: int, change: schemas.NoteChange, session: Session) -> A
         setattr(note, name, value)
     note.version += 1
     note.updated_at = func.now()
-    return keep(session, note)
+    return store_change(session, note)
 
 
 @app.post("/notes/{note_id}/synchronize", response_model=schemas.Note)
 def synchronize_note(note_id: int, session: Session, request: Request) -> Any:
     note = get(session, note_id)
-    sent = request.state.upstream.post(
+    answer = request.state.upstream.post(
         f"/notes/{note_id}",
         content=schemas.Note.model_validate(note).model_dump_json(),
         headers={"Content-Type": "application/json"},
     )
-    sent.raise_for_status()
-    made = schemas.Content.model_validate_json(sent.content)
-    note.title, note.body = made.title, made.body
+    answer.raise_for_status()
+    content = schemas.Content.model_validate_json(answer.content)
+    note.title, note.body = content.title, content.body
     note.version += 1
     note.updated_at = note.synchronized_at = func.now()
-    return keep(session, note)
+    return store_change(session, note)

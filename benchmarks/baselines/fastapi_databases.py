@@ -1,4 +1,4 @@
-"""Bare FastAPI and databases: models where FastAPI wants them, rows handed over as they are."""
+"""Bare FastAPI and databases: response models as FastAPI wants them, rows passed on as they are."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from databases import Database
 from fastapi import FastAPI, Request
 from sqlalchemy import func, insert, select, update
 
-from benchmarks.floors.resources import ask, databases_lifespan
+from benchmarks.baselines.resources import as_dict, ask_upstream, databases_lifespan
 from benchmarks.models import notes, revisions
 from benchmarks.schemas import Content, NewNote, Note, NoteChange, NotePage
 
@@ -17,14 +17,14 @@ app = FastAPI(lifespan=databases_lifespan)
 async def list_notes(request: Request, limit: int = 50, after: int = 0) -> Any:
     query = select(notes).where(notes.c.id > after).order_by(notes.c.id).limit(limit + 1)
     rows = await request.state.database.fetch_all(query)
-    items = [dict(row._mapping) for row in rows[:limit]]
-    more = f"/notes?limit={limit}&after={items[-1]['id']}" if len(rows) > limit else None
-    return {"items": items, "next": more}
+    items = [as_dict(row) for row in rows[:limit]]
+    next_page = f"/notes?limit={limit}&after={items[-1]['id']}" if len(rows) > limit else None
+    return {"items": items, "next": next_page}
 
 
 async def get(request: Request, note_id: int) -> dict[str, Any]:
     query = select(notes).where(notes.c.id == note_id)
-    return dict((await request.state.database.fetch_one(query))._mapping)
+    return as_dict(await request.state.database.fetch_one(query))
 
 
 @app.get("/notes/{note_id}", response_model=Note)
@@ -38,9 +38,9 @@ async def write(request: Request, statement: Any) -> dict[str, Any]:
     async with database.transaction():
         row = await database.fetch_one(statement.returning(notes))
         assert row is not None
-        note = dict(row._mapping)
-        kept = {"version": note["version"], "title": note["title"], "body": note["body"]}
-        await database.execute(insert(revisions).values(note_id=note["id"], **kept))
+        note = as_dict(row)
+        revision = {"version": note["version"], "title": note["title"], "body": note["body"]}
+        await database.execute(insert(revisions).values(note_id=note["id"], **revision))
     return note
 
 
@@ -59,9 +59,9 @@ async def change_note(note_id: int, change: NoteChange, request: Request) -> Any
 @app.post("/notes/{note_id}/synchronize", response_model=Note)
 async def synchronize_note(note_id: int, request: Request) -> Any:
     note = Note(**await get(request, note_id))
-    sent = await ask(request.state.upstream, note_id, note.model_dump_json())
-    made = Content.model_validate_json(sent)
+    answer = await ask_upstream(request.state.upstream, note_id, note.model_dump_json())
+    content = Content.model_validate_json(answer)
     query = update(notes).where(notes.c.id == note.id, notes.c.version == note.version)
     values = {"version": notes.c.version + 1, "updated_at": func.now()}
-    values |= {"title": made.title, "body": made.body, "synchronized_at": func.now()}
+    values |= {"title": content.title, "body": content.body, "synchronized_at": func.now()}
     return await write(request, query.values(**values))
