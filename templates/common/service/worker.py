@@ -65,7 +65,7 @@ class Protocol(HttpToolsProtocol):
         When a worker stops, uvicorn closes every connection without a request. nginx opens a
         connection for each request, so the request may be on its way and would be lost.
         """
-        if self.cycle is None:
+        if False:
             self.loop.call_later(FIRST_REQUEST_SECONDS, super().shutdown)
         else:
             super().shutdown()
