@@ -1,4 +1,4 @@
-"""gunicorn's master: it checks the settings and the connection budget, and keeps the metrics."""
+"""gunicorn's master process: it checks the settings and the budget of connections."""
 
 import asyncio
 import atexit
@@ -22,7 +22,8 @@ log = logging.getLogger("gunicorn.error")  # which, despite its name, is gunicor
 def load_settings() -> Settings:
     """Read the settings, or end gunicorn with one line that names the wrong ones.
 
-    The master does this, because it would start a worker that cannot start again and again.
+    The master must check them: if a worker exits because of a wrong setting, the master starts the next
+    one, forever.
     """
     try:
         return Settings.load()
@@ -39,7 +40,7 @@ async def connection_limit(settings: Settings) -> int:
         settings.dsn,
         timeout=settings.database_pool_timeout,
         command_timeout=settings.database_statement_timeout,
-        # PgBouncer would keep a named statement on its connection, where it meets the next client.
+        # Without named statements, because PgBouncer may give this connection to another client.
         statement_cache_size=0,
     )
     try:
@@ -78,9 +79,9 @@ def exceeded_budget(workers: int) -> str | None:
 
 
 def prepare_metrics_folder() -> None:
-    """Set PROMETHEUS_MULTIPROC_DIR, where workers write their metrics, to an empty folder.
+    """Make PROMETHEUS_MULTIPROC_DIR an empty folder.
 
-    The worker that is asked for /metrics adds up the files of all.
+    The workers write their metrics into it, and whichever answers /metrics adds up all of them.
     """
     if folder := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         Path(folder).mkdir(parents=True, exist_ok=True)
@@ -92,15 +93,16 @@ def prepare_metrics_folder() -> None:
 
 
 def remove_metrics_folder(folder: str, master: int) -> None:
-    """Remove the folder if this is the master: a worker, forked from it, also ends by this."""
+    """Remove the folder in the master only. Workers are forked from it, so they call this, too."""
     if os.getpid() == master:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def forget_package() -> None:
-    """Forget this package's modules, so that new workers import its code as it is now.
+    """Forget the modules of this package, so that a reload takes in new code.
 
-    Workers are forked from the master, and would inherit the modules that it has imported.
+    Workers are forked from the master. Without this they would inherit the modules that it imported
+    when it started, instead of importing them again.
     """
     package = __name__.partition(".")[0]
     for name in list(sys.modules):
@@ -108,12 +110,12 @@ def forget_package() -> None:
             del sys.modules[name]
 
 
-# The functions below are hooks, which gunicorn calls: https://gunicorn.org/reference/settings/
+# gunicorn calls the functions below, its hooks: https://gunicorn.org/reference/settings/#server-hooks
 
 
 def on_starting(server: Arbiter) -> None:
     if server.cfg.preload_app:
-        raise SystemExit("Not started: with --preload, a reload would not take in new code")
+        raise SystemExit("Not started: with --preload a reload would not take in new code")
     if problem := exceeded_budget(server.cfg.workers):
         raise SystemExit(f"Not started: {problem}")
     prepare_metrics_folder()
@@ -121,16 +123,14 @@ def on_starting(server: Arbiter) -> None:
 
 
 def on_reload(server: Arbiter) -> None:
-    if problem := exceeded_budget(
-        server.cfg.workers
-    ):  # The old workers are fine, so this must not end them.
+    if problem := exceeded_budget(server.cfg.workers):  # The service runs, so this must not end it.
         log.error("Reloaded, but %s", problem)
     forget_package()
 
 
 def child_exit(server: Arbiter, worker: Worker) -> None:
-    """Take the gauges of a worker that has ended out of the sums."""
-    # Imported here, because it reads PROMETHEUS_MULTIPROC_DIR when it is imported.
+    """Remove the gauges of a worker that has ended, so that sums do not include them."""
+    # Importing prometheus_client reads PROMETHEUS_MULTIPROC_DIR, so this cannot be done earlier.
     from prometheus_client import multiprocess
 
     multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]

@@ -88,6 +88,8 @@ async def test_start_within_budget_and_refusal_above_it(settings: Settings, tmp_
 
 
 async def test_limit_that_is_set_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_CONNECTION_LIMIT", "20")
+    await start(workers=2)
     monkeypatch.setenv("DATABASE_CONNECTION_LIMIT", "19")
     with pytest.raises(SystemExit, match="= 20 connections, but the database has 19: "):
         await start(workers=2)
