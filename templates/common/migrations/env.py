@@ -47,8 +47,8 @@ async def migration_lock(engine: AsyncEngine) -> AsyncIterator[None]:
     """Hold an advisory lock, so that replicas which start together migrate one after the other.
 
     Polling is needed: a replica that waits in `pg_advisory_lock` holds a snapshot, and CREATE INDEX
-    CONCURRENTLY in another replica waits for that snapshot, which is a deadlock. For the same reason
-    the lock has a connection in AUTOCOMMIT, in addition to the one that migrates.
+    CONCURRENTLY in another replica waits for that snapshot, which is a deadlock. For the same
+    reason the lock has a connection in AUTOCOMMIT, in addition to the one that migrates.
     """
     lock = text("SELECT pg_try_advisory_lock(:key)").bindparams(key=LOCK_KEY)
     async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:

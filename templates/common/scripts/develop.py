@@ -1,7 +1,7 @@
 """The commands behind `make run`, `make migrate` and `make migration`.
 
-They use the database that DATABASE_URL names in the environment or in `.env`. Without it they start a
-PostgreSQL server of their own, which keeps its data in `.postgres`.
+They use the database that DATABASE_URL names in the environment or in `.env`. Without it they start
+a PostgreSQL server of their own, which keeps its data in `.postgres`.
 """
 
 import argparse

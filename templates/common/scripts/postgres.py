@@ -15,8 +15,8 @@ from typing import Any
 
 URL = "postgresql://postgres@127.0.0.1:{}/postgres"
 
-# This shell script runs the server until its standard input, a pipe, is closed. The operating system
-# closes the pipe when our process ends, even if it is killed, so no server is left behind.
+# This shell script runs the server until its standard input, a pipe, is closed. The operating
+# system closes the pipe when our process ends, even if it is killed, so no server is left behind.
 # Usage: sh -c SCRIPT <folder to remove at the end, or ""> <bin> <data> <options of postgres>
 SERVER_SCRIPT = """
 exec 3<&0 </dev/null
@@ -93,8 +93,8 @@ def start(folder: Path, *, temporary: bool) -> "Popen[bytes]":
 def postgres(data_folder: Path | None = None) -> Iterator[str]:
     """Run a server and yield its URL. Its data are in `data_folder`, or in a temporary folder.
 
-    If another process already runs a server on `data_folder`, that server is used. It stops with the
-    process that started it.
+    If another process already runs a server on `data_folder`, that server is used. It stops with
+    the process that started it.
     """
     folder = data_folder or Path(tempfile.mkdtemp(prefix="postgres-"))
     server = None

@@ -22,8 +22,8 @@ log = logging.getLogger("gunicorn.error")  # which, despite its name, is gunicor
 def load_settings() -> Settings:
     """Read the settings, or end gunicorn with one line that names the wrong ones.
 
-    The master must check them: if a worker exits because of a wrong setting, the master starts the next
-    one, forever.
+    The master must check them: if a worker exits because of a wrong setting, the master starts the
+    next one, forever.
     """
     try:
         return Settings.load()
@@ -110,7 +110,7 @@ def forget_package() -> None:
             del sys.modules[name]
 
 
-# gunicorn calls the functions below, its hooks: https://gunicorn.org/reference/settings/#server-hooks
+# gunicorn calls the functions below: https://gunicorn.org/reference/settings/#server-hooks
 
 
 def on_starting(server: Arbiter) -> None:

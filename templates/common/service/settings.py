@@ -89,7 +89,8 @@ Duration = Annotated[float, Field(ge=0.001, le=86_400, allow_inf_nan=False)]
 def default_web_concurrency() -> int:
     """Return the number of CPUs that this process may use, at most 4.
 
-    `taskset` and cpusets are respected. A container's quota of CPU time is not: set WEB_CONCURRENCY.
+    `taskset` and cpusets are respected. A container's quota of CPU time is not, so set
+    WEB_CONCURRENCY there.
     """
     cpus = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):  # Linux has it, macOS does not.
