@@ -42,6 +42,8 @@ MYPY = """
 strict = true
 plugins = pydantic.mypy
 explicit_package_bases = true
+[mypy-gunicorn.*,uvicorn_worker.*]
+follow_untyped_imports = true
 """
 PYTEST = """
 [pytest]
