@@ -19,7 +19,6 @@ from .settings import DatabaseSettings
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 ERRORS_BY_SQLSTATE: Mapping[str, type[DatabaseUnavailable]] = {
     "08": DatabaseUnavailable,  # connection exception
-    "0A000": TransactionConflict,  # a table was altered while its prepared statements were in use
     "25006": DatabaseReadOnly,
     "25P03": StatementTimeout,  # idle in a transaction for too long
     "25P04": StatementTimeout,  # the transaction took too long
@@ -81,6 +80,8 @@ def connect_options(settings: DatabaseSettings) -> dict[str, Any]:
 
 def translate(error: BaseException, *, is_connected: bool) -> DatabaseUnavailable | None:
     """Return the answer to an error of asyncpg that the caller did not cause, else None."""
+    if isinstance(error, asyncpg.InvalidCachedStatementError | asyncpg.OutdatedSchemaCacheError):
+        return TransactionConflict()  # a table or type was altered since the statement was prepared
     if isinstance(error, asyncpg.PostgresError):
         sqlstate = error.sqlstate or ""
         answer = ERRORS_BY_SQLSTATE.get(sqlstate) or ERRORS_BY_SQLSTATE.get(sqlstate[:2])

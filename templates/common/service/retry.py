@@ -1,4 +1,4 @@
-"""Transactions that conflicted with a concurrent one are tried again."""
+"""What conflicted with a concurrent change is tried again."""
 
 import asyncio
 import random
@@ -15,10 +15,11 @@ DELAYS = (0.01, 0.05, 0.1)  # seconds before the second, third and fourth attemp
 
 
 def retry_on_conflict(function: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
-    """Call `function` again, up to three more times, when its transaction conflicted.
+    """Call `function` again, up to three more times, when it raises TransactionConflict.
 
-    The function must open the transaction itself, because the whole transaction is repeated. It
-    must not call anything except the database: an upstream would be called again as well.
+    The function must open the block of `connection()` or `transaction()` itself, because the whole
+    block is repeated. It must not call anything except the database: an upstream would be called
+    again as well.
     """
 
     @wraps(function)

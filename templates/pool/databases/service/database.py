@@ -103,7 +103,7 @@ class Database:
             await connection._connection.release()  # noqa: SLF001
         except Exception as error:
             # The pool replaces the connection. What was committed is stored, so the request goes on.
-            log.warning("connection lost at its release", cause=type(error).__name__)
+            log.warning("a connection was lost when it was released", cause=type(error).__name__)
         finally:
             self._slots.release()
 
