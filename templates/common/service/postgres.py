@@ -114,11 +114,10 @@ async def reset_or_close(
     """
     is_reset = False
     try:
-        if not is_unusable_after(error):
-            await connection.reset(timeout=RESET_TIMEOUT)
-            is_reset = True
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-        pass  # it is busy or lost
+        with suppress(Exception):  # it is busy or lost
+            if not is_unusable_after(error):
+                await connection.reset(timeout=RESET_TIMEOUT)
+                is_reset = True
     finally:
         if not is_reset:
             with suppress(asyncpg.InterfaceError):  # the pool has already taken it back

@@ -115,7 +115,7 @@ class Database:
                 yield Transaction(connection)
             except BaseException as error:
                 if not is_unusable_after(error):
-                    with suppress(asyncpg.InterfaceError, OSError):  # it is closed below
+                    with suppress(Exception):  # `connection` closes it where this fails
                         await transaction.rollback()
                 raise
             await transaction.commit()
