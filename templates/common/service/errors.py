@@ -55,30 +55,38 @@ class InvalidRequest(ServiceError):
         self.problems = problems
 
 
-class Unavailable(ServiceError):
-    """The database cannot do it now."""
+class DatabaseUnavailable(ServiceError):
+    """The database cannot answer now."""
 
     status = 503
     detail = "The database is not available: try again later."
     headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}
 
 
-class PoolExhausted(Unavailable):
-    detail = "No database connection could be had in time: try again later."
+class PoolExhausted(DatabaseUnavailable):
+    detail = "No database connection became free in time: try again later."
 
 
-class StatementTimedOut(Unavailable):
+class StatementTimeout(DatabaseUnavailable):
     detail = "The database took too long: try again later."
 
 
-class ReadOnly(Unavailable):
+class DatabaseReadOnly(DatabaseUnavailable):
     detail = "The database takes no changes at the moment: try again later."
 
 
-class Collision(Unavailable):
-    """A deadlock or a serialization failure: the transaction may be tried again."""
+class TransactionConflict(DatabaseUnavailable):
+    """A concurrent change made the statement fail, so the transaction may be tried again."""
 
     detail = "Too many changes at once: try again later."
+
+
+class NestedCheckout(RuntimeError):
+    """A task that holds a connection asked for another one, so it might wait for itself."""
+
+
+class TransactionNotCommitted(RuntimeError):
+    """A statement of the transaction failed and its error was swallowed, so nothing is stored."""
 
 
 def validation_problem(place: str, location: Iterable[object], detail: str) -> dict[str, str]:
@@ -126,7 +134,7 @@ DETAILS = {
 
 async def on_service_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ServiceError)
-    if isinstance(error, Unavailable):
+    if isinstance(error, DatabaseUnavailable):
         # The message of the cause is left out: it may hold SQL, values or the server's address.
         cause = error.__cause__
         log.warning(

@@ -1,1 +1,0 @@
-"""The tests of the service, on their own PostgreSQL database."""
