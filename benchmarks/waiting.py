@@ -114,9 +114,8 @@ async def timeline(bench: Bench, name: str) -> list[tuple[float, str]]:
     def note(what: str) -> None:
         events.append((time.time(), what))
 
-    class Statements(list[str]):
-        def append(self, statement: str) -> None:
-            note(brief(statement))
+    def note_statement(statement: str) -> None:
+        note(brief(statement))
 
     async def slow(sent: dict[str, Any]) -> tuple[int, bytes]:
         note("the upstream is asked")
@@ -124,15 +123,14 @@ async def timeline(bench: Bench, name: str) -> list[tuple[float, str]]:
         note("the upstream answers")
         return 200, json.dumps({"title": sent["title"], "body": sent["body"]}).encode()
 
-    wire = load("tests/wire.py").Wire(bench.database)
-    wire._statements = Statements()
-    await wire.start()
+    proxy = load("tests/postgres_proxy.py").PostgresProxy(bench.database, note_statement)
+    await proxy.start()
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         file = Path(folder) / "pool"
-        async with load("tests/notes/upstream.py").Upstream() as upstream:
+        async with load("tests/notes/upstream.py").UpstreamStub() as upstream:
             upstream.answer = slow
-            urls = {"database_url": wire.url, "upstream_url": upstream.url}
-            # In a thread, because the wire is served by this one.
+            urls = {"database_url": proxy.url, "upstream_url": upstream.url}
+            # In a thread, because the proxy is served by this one.
             serving = bench.serve(name, pool=1, watched=file, **urls)
             [server] = await asyncio.to_thread(stack.enter_context, serving)
             async with User(server.url) as user:
@@ -146,7 +144,7 @@ async def timeline(bench: Bench, name: str) -> list[tuple[float, str]]:
             if {opened, status} != {200}:
                 raise SystemExit(f"{name} answered {opened} and {status}")
             await asyncio.to_thread(stack.close)
-        await wire.stop()
+        await proxy.stop()
         begin, end = events[0][0], events[-1][0]
         lent = [line.split() for line in file.read_text().splitlines()]
         events += [(float(at), what) for at, what in lent if begin < float(at) < end + 0.1]

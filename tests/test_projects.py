@@ -73,7 +73,6 @@ FILES = [
     "src/notes_service/settings.py",
     "tests/__init__.py",
     "tests/conftest.py",
-    "tests/databases.py",
     "tests/notes/__init__.py",
     "tests/notes/conftest.py",
     "tests/notes/test_hostile.py",
@@ -83,6 +82,7 @@ FILES = [
     "tests/notes/test_synchronize.py",
     "tests/notes/test_transactions.py",
     "tests/notes/upstream.py",
+    "tests/postgres_proxy.py",
     "tests/process.py",
     "tests/schemathesis.toml",
     "tests/serving.py",
@@ -95,7 +95,7 @@ FILES = [
     "tests/test_openapi.py",
     "tests/test_schema.py",
     "tests/test_settings.py",
-    "tests/wire.py",
+    "tests/temporary_database.py",
 ]
 
 # What tells that all of these values were chosen: words of the code, of files' names, of the README.
@@ -106,7 +106,7 @@ TRACES = {
     ("orm",): r"(?i)\bmapped|\bORM\b|DeclarativeBase|sqlalchemy\.orm|relationship",
     ("core", "asyncpg"): r"create_pool",
     ("orm", "asyncpg"): r"AsyncSession|sessionmaker|expire_on_commit",
-    ("databases",): r"(?<!tests\.)(?<!\[)\bdatabases\b(?!\.py)|archived",
+    ("databases",): r"(?<!\[)\bdatabases\b|archived",
     ("uv",): r"\buv\b|uv_build|uv\.lock",
     ("poetry",): r"(?i)poetry",
     # An image gets the other package managers by pip.

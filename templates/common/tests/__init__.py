@@ -1,1 +1,1 @@
-"""The tests of the service, on a PostgreSQL database of their own."""
+"""Tests of the service, on a PostgreSQL database of their own."""

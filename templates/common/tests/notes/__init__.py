@@ -1,1 +1,1 @@
-"""The tests of the example domain, which go when it goes."""
+"""Tests of the example domain. Delete them together with it."""
