@@ -23,7 +23,7 @@ from tests.temporary_database import Sql, alembic, temporary_database
 def server_url() -> Iterator[str]:
     """The URL of a PostgreSQL server: DATABASE_URL if that is set, else a temporary server.
 
-    The tests create databases on that server. They do not touch the one that the URL names.
+    The tests create a database of their own there, and do not touch the one that the URL names.
     """
     if url := os.environ.get("DATABASE_URL") or dotenv_values(".env").get("DATABASE_URL"):
         yield url

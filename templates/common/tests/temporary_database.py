@@ -1,4 +1,4 @@
-"""Temporary databases, and the alembic commands that migrate them."""
+"""A temporary database, and the alembic commands that migrate it."""
 
 import asyncio
 import io
