@@ -87,10 +87,16 @@ async def service_process(
             yield process
 
 
-@pytest.fixture
-async def sql(database_url: str) -> AsyncIterator[Sql]:
-    """A connection of the test itself to the service's database, whose tables are empty."""
+@pytest.fixture(scope="session")
+async def connection(database_url: str) -> AsyncIterator[Sql]:
     connection = await asyncpg.connect(database_url, command_timeout=10)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def sql(connection: Sql) -> AsyncIterator[Sql]:
+    """A connection of the test itself to the service's database, whose tables are empty."""
     tables = await connection.fetchval(
         "SELECT string_agg(format('%I', tablename), ', ') FROM pg_tables"
         " WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
@@ -98,7 +104,7 @@ async def sql(database_url: str) -> AsyncIterator[Sql]:
     if tables:
         await connection.execute(f"TRUNCATE {tables} RESTART IDENTITY CASCADE")
     yield connection
-    await connection.close()
+    await connection.reset()
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ ROUTES = [
 ]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def client(settings: Settings) -> AsyncIterator[AsyncClient]:
     async with serve(settings, routes=ROUTES, max_body_bytes=1000) as client:
         yield client

@@ -1,9 +1,19 @@
 """What holds for every request: request ids, CORS, allowed hosts and HEAD."""
 
+from collections.abc import AsyncIterator
+
 import pytest
 from httpx2 import AsyncClient
 
 from tests.serving import Settings, assert_problem, serve
+
+ORIGIN = "https://app.example.com"
+
+
+@pytest.fixture(scope="module")
+async def cors_client(settings: Settings) -> AsyncIterator[AsyncClient]:
+    async with serve(settings, cors_origins=(ORIGIN,)) as client:
+        yield client
 
 
 @pytest.mark.parametrize("request_id", ["a", "01H-x_y.z", "x" * 128])
@@ -26,40 +36,37 @@ async def test_missing_or_invalid_request_id_is_replaced(
 
 
 async def test_other_origins_cannot_read_without_cors_origins(client: AsyncClient) -> None:
-    response = await client.get("/health/live", headers={"Origin": "https://app.example.com"})
+    response = await client.get("/health/live", headers={"Origin": ORIGIN})
     assert not [name for name in response.headers if name.startswith("access-control")]
 
 
-async def test_cors_origin_can_read_responses_and_errors(settings: Settings) -> None:
-    origin = "https://app.example.com"
-    async with serve(settings, cors_origins=(origin,)) as client:
-        for path in ("/health/live", "/unknown"):
-            headers = (await client.get(path, headers={"Origin": origin})).headers
-            assert headers["access-control-allow-origin"] == origin
-            exposed = headers["access-control-expose-headers"]
-            assert set(exposed.split(", ")) == {"ETag", "Location", "Retry-After", "X-Request-ID"}
-        other = await client.get("/health/live", headers={"Origin": "https://evil.example"})
-        assert "access-control-allow-origin" not in other.headers
+async def test_cors_origin_can_read_responses_and_errors(cors_client: AsyncClient) -> None:
+    for path in ("/health/live", "/unknown"):
+        headers = (await cors_client.get(path, headers={"Origin": ORIGIN})).headers
+        assert headers["access-control-allow-origin"] == ORIGIN
+        exposed = headers["access-control-expose-headers"]
+        assert set(exposed.split(", ")) == {"ETag", "Location", "Retry-After", "X-Request-ID"}
+    other = await cors_client.get("/health/live", headers={"Origin": "https://evil.example"})
+    assert "access-control-allow-origin" not in other.headers
 
 
 @pytest.mark.parametrize(
     ("origin", "method", "status"),
     [
-        ("https://app.example.com", "PATCH", 200),
-        ("https://app.example.com", "PUT", 400),
+        (ORIGIN, "PATCH", 200),
+        (ORIGIN, "PUT", 400),
         ("https://evil.example", "GET", 400),
     ],
 )
 async def test_cors_preflight_allows_only_known_origins_and_methods(
-    settings: Settings, origin: str, method: str, status: int
+    cors_client: AsyncClient, origin: str, method: str, status: int
 ) -> None:
     headers = {
         "Origin": origin,
         "Access-Control-Request-Method": method,
         "Access-Control-Request-Headers": "If-Match, Content-Type",
     }
-    async with serve(settings, cors_origins=("https://app.example.com",)) as client:
-        response = await client.options("/health/live", headers=headers)
+    response = await cors_client.options("/health/live", headers=headers)
     assert response.status_code == status
     if status == 400:
         assert_problem(response, status)

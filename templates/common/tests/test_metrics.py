@@ -7,20 +7,22 @@ from pathlib import Path
 import pytest
 from httpx2 import AsyncClient
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from tests.serving import Settings
 
 METRICS = Settings.__module__.replace("settings", "metrics")
 
 
-async def metric(client: AsyncClient, name: str, **labels: str) -> float:
+async def read_samples(client: AsyncClient) -> list[Sample]:
     response = await client.get("/metrics")
     assert response.headers["content-type"].startswith("text/plain; version=")
-    for family in text_string_to_metric_families(response.text):
-        for sample in family.samples:
-            if sample.name == name and sample.labels == labels:
-                return sample.value
-    return 0
+    families = text_string_to_metric_families(response.text)
+    return [sample for family in families for sample in family.samples]
+
+
+def value(samples: list[Sample], name: str, **labels: str) -> float:
+    return sum(s.value for s in samples if s.name == name and s.labels == labels)
 
 
 @pytest.mark.parametrize(
@@ -37,13 +39,15 @@ async def test_requests_are_counted_by_known_methods_and_routes(
 ) -> None:
     """A label for each path or method that callers make up would need unlimited memory."""
     duration_labels = {name: labels[name] for name in ("method", "route")}
-    requests = await metric(client, "http_requests_total", **labels)
-    durations = await metric(client, "http_request_duration_seconds_count", **duration_labels)
+    before = await read_samples(client)
     for _ in range(3):
         await client.request(method, path)
-    assert await metric(client, "http_requests_total", **labels) == requests + 3
-    counted = await metric(client, "http_request_duration_seconds_count", **duration_labels)
-    assert counted == durations + 3
+    after = await read_samples(client)
+    for name, name_labels in [
+        ("http_requests_total", labels),
+        ("http_request_duration_seconds_count", duration_labels),
+    ]:
+        assert value(after, name, **name_labels) == value(before, name, **name_labels) + 3
 
 
 async def test_metrics_are_summed_over_workers(
@@ -55,4 +59,4 @@ async def test_metrics_are_summed_over_workers(
         await asyncio.create_subprocess_exec(sys.executable, "-c", program) for _ in range(2)
     ]
     assert [await worker.wait() for worker in workers] == [0, 0]
-    assert await metric(client, "database_pool_size") == 20
+    assert value(await read_samples(client), "database_pool_size") == 20
