@@ -128,7 +128,7 @@ async def test_waiting_requests_get_connections_in_their_order(settings: Setting
         return Response()
 
     async def user(client: AsyncClient) -> None:
-        for _ in range(20):
+        for _ in range(10):
             await client.get("/hold")
 
     async with serve(settings, routes=[Route("/hold", hold)], database_pool_size=2) as client:

@@ -48,12 +48,19 @@ async def test_replicas_can_migrate_at_once(empty_database_url: str, tmp_path: P
     replicas = [
         await asyncio.create_subprocess_exec(*command, env=environment) for _ in range(REPLICAS)
     ]
-    while all(replica.returncode is None for replica in replicas):
-        await connection.execute("SELECT pg_stat_clear_snapshot()")
-        if await connection.fetchval(CONNECTIONS) > REPLICAS:
-            break
-        await asyncio.sleep(0.05)
-    await transaction.rollback()
-    await connection.close()
-    assert [await replica.wait() for replica in replicas] == [0] * REPLICAS
+    try:
+        async with asyncio.timeout(60):
+            while all(replica.returncode is None for replica in replicas):
+                await connection.execute("SELECT pg_stat_clear_snapshot()")
+                if await connection.fetchval(CONNECTIONS) > REPLICAS:
+                    break
+                await asyncio.sleep(0.05)
+            await transaction.rollback()
+            assert [await replica.wait() for replica in replicas] == [0] * REPLICAS
+    finally:
+        for replica in replicas:
+            if replica.returncode is None:
+                replica.kill()
+                await replica.wait()
+        await connection.close()
     await alembic(empty_database_url, "check")
