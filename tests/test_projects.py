@@ -77,7 +77,6 @@ FILES = [
     "src/notes_service/slots.py",
     "src/notes_service/worker.py",
     "tests/conftest.py",
-    "tests/databases.py",
     "tests/notes/conftest.py",
     "tests/notes/test_hostile.py",
     "tests/notes/test_migrations.py",
@@ -86,10 +85,12 @@ FILES = [
     "tests/notes/test_synchronize.py",
     "tests/notes/test_transactions.py",
     "tests/notes/upstream.py",
+    "tests/postgres_proxy.py",
     "tests/process.py",
     "tests/raw_sql.py",
     "tests/schemathesis.toml",
     "tests/serving.py",
+    "tests/temporary_database.py",
     "tests/test_app.py",
     "tests/test_database.py",
     "tests/test_errors.py",
@@ -104,7 +105,6 @@ FILES = [
     "tests/test_schema.py",
     "tests/test_settings.py",
     "tests/test_worker.py",
-    "tests/wire.py",
 ]
 
 # What tells that all of these values were chosen: words of the code, of files' names, of the README.
@@ -115,7 +115,7 @@ TRACES = {
     ("orm",): r"(?i)\bmapped|\bORM\b|DeclarativeBase|sqlalchemy\.orm|relationship",
     ("core", "asyncpg"): r"create_pool",
     ("orm", "asyncpg"): r"AsyncSession|sessionmaker|expire_on_commit",
-    ("databases",): r"(?<!tests\.)(?<!\[)\bdatabases\b(?!\.py)|archived",
+    ("databases",): r"(?<!\[)\bdatabases\b|archived",
     ("uv",): r"\buv\b|uv_build|uv\.lock",
     ("poetry",): r"(?i)poetry",
     # An image gets the other package managers by pip.

@@ -18,9 +18,9 @@ from service.errors import (
     TransactionNotCommitted,
 )
 
-from tests.databases import Sql
 from tests.raw_sql import execute, fetch_value
 from tests.serving import Settings
+from tests.temporary_database import Sql
 
 Block: TypeAlias = Callable[[], AbstractAsyncContextManager[Connection]]
 

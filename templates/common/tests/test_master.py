@@ -16,8 +16,8 @@ from gunicorn.errors import HaltServer
 from service import master
 from service.settings import Settings
 
-from tests.databases import Sql
 from tests.process import APP, GUNICORN
+from tests.temporary_database import Sql
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 

@@ -7,9 +7,9 @@ import pytest
 
 from service.database import Database
 
-from tests.databases import Sql
 from tests.raw_sql import execute
 from tests.serving import Settings
+from tests.temporary_database import Sql
 
 
 @pytest.fixture

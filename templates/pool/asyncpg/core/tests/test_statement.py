@@ -20,8 +20,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from service.database import Connection, Database, Statement
 
-from tests.databases import Sql
 from tests.serving import Settings
+from tests.temporary_database import Sql
 
 things = Table(
     "things",

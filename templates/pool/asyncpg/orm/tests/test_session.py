@@ -11,8 +11,8 @@ from service.database import Database
 from service.notes import queries
 from service.notes.models import Note
 
-from tests.databases import Sql
 from tests.serving import Settings
+from tests.temporary_database import Sql
 
 
 @pytest.fixture

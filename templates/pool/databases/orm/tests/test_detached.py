@@ -7,8 +7,8 @@ from sqlalchemy.exc import InvalidRequestError
 from service.database import Database
 from service.notes import queries
 
-from tests.databases import Sql
 from tests.serving import Settings
+from tests.temporary_database import Sql
 
 
 async def test_objects_are_detached(settings: Settings, sql: Sql) -> None:

@@ -1,4 +1,4 @@
-"""Databases that the tests make, migrate and drop."""
+"""A temporary database, and the alembic commands that migrate it."""
 
 import asyncio
 import io
@@ -20,25 +20,25 @@ MIGRATIONS = Path(__file__).parent.parent / "migrations"
 
 
 @asynccontextmanager
-async def new_database(server: str) -> AsyncIterator[str]:
-    """Make an empty database beside the one that `server` names, and drop it at the end."""
+async def temporary_database(server_url: str) -> AsyncIterator[str]:
+    """Create an empty database on the server, yield its URL, and drop it at the end."""
     name = f"test_{uuid4().hex}"
-    connection = await asyncpg.connect(server)
+    connection = await asyncpg.connect(server_url)
     await connection.execute(f"CREATE DATABASE {name}")
     try:
-        yield make_url(server).set(database=name).render_as_string(hide_password=False)
+        yield make_url(server_url).set(database=name).render_as_string(hide_password=False)
     finally:
         await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
         await connection.close()
 
 
 async def alembic(url: str, name: str, *arguments: str) -> str:
-    """Run a command of alembic, such as "upgrade", on a database and return what it prints."""
-    printed = io.StringIO()
-    config = Config(stdout=printed)
+    """Run an alembic command, such as "upgrade", on a database and return its output."""
+    output = io.StringIO()
+    config = Config(stdout=output)
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DATABASE_URL", url)
-        # In a thread, because it runs an event loop of its own.
+        # In a thread, because env.py runs an event loop.
         await asyncio.to_thread(getattr(command, name), config, *arguments)
-    return printed.getvalue()
+    return output.getvalue()
