@@ -11,7 +11,7 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 from structlog.testing import capture_logs
 
-from tests.serving import Settings, problem, serve
+from tests.serving import Settings, assert_problem, serve
 
 
 async def show(request: Request) -> Response:
@@ -33,14 +33,14 @@ PREFIXES = ["", "/api"]
 def server_with(prefix: str) -> Callable[[ASGIApp], ASGIApp]:
     """Put each path behind a prefix, as a server does that has a `root_path`."""
 
-    def around(app: ASGIApp) -> ASGIApp:
+    def wrap(app: ASGIApp) -> ASGIApp:
         async def with_prefix(scope: Scope, receive: Receive, send: Send) -> None:
             path = prefix + scope["path"]
             await app({**scope, "root_path": prefix, "path": path}, receive, send)
 
         return with_prefix
 
-    return around
+    return wrap
 
 
 def counted(method: str, route: str, status: int) -> float:
@@ -67,7 +67,7 @@ async def test_logs_and_metrics_show_whole_route_template(
     settings: Settings, prefix: str, method: str, path: str, status: int, route: str
 ) -> None:
     before = counted(method, route, status)
-    async with serve(settings, routes=ROUTES, around=server_with(prefix)) as client:
+    async with serve(settings, routes=ROUTES, wrap=server_with(prefix)) as client:
         with capture_logs() as lines:
             assert (await client.request(method, path)).status_code == status
     [line] = [line for line in lines if line["event"] == "request"]
@@ -79,12 +79,12 @@ async def test_logs_and_metrics_show_whole_route_template(
 async def test_mount_answers_head_and_names_allowed_methods(
     settings: Settings, prefix: str
 ) -> None:
-    async with serve(settings, routes=ROUTES, around=server_with(prefix)) as client:
+    async with serve(settings, routes=ROUTES, wrap=server_with(prefix)) as client:
         assert (await client.get("/teams/red/rooms/5")).text == "red 5"
         head = await client.head("/teams/red/rooms/5")
         assert (head.status_code, head.headers["content-length"]) == (200, "5")
         refused = await client.put("/teams/red/rooms/5")
-        problem(refused, 405)
+        assert_problem(refused, 405)
         assert refused.headers["allow"] == "DELETE, GET, HEAD"
 
 

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from service.requests import get_database
 
-from tests.serving import Settings, create_app, problem
+from tests.serving import Settings, assert_problem, create_app
 
 
 @asynccontextmanager
@@ -58,7 +58,7 @@ async def test_dependency_of_an_included_router_guards_its_routes(settings: Sett
     app = create_app(settings)
     app.include_router(rooms(), dependencies=[Depends(refuse)])
     async with ask(app) as client:
-        problem(await client.get("/teams/red/rooms/5"), 403)
+        assert_problem(await client.get("/teams/red/rooms/5"), 403)
 
 
 async def test_nested_routers_keep_head_allowed_methods_and_route_template(
@@ -76,7 +76,7 @@ async def test_nested_routers_keep_head_allowed_methods_and_route_template(
             with capture_logs() as lines:
                 assert (await client.head(path)).status_code == 200
                 refused = await client.put(path)
-            problem(refused, 405)
+            assert_problem(refused, 405)
             assert refused.headers["allow"] == "DELETE, GET, HEAD"
             requests = [line for line in lines if line["event"] == "request"]
             assert [line["route"] for line in requests] == [template, template]
