@@ -19,7 +19,7 @@ from .slots import Slots
 log = structlog.get_logger()
 
 Connection: TypeAlias = DatabasesConnection
-# A connection in a transaction: the type checker refuses to write on any other.
+# Queries that write take this type, so the type checker refuses to call them without a transaction.
 Transaction = NewType("Transaction", DatabasesConnection)
 
 logging.getLogger("databases").setLevel(logging.WARNING)  # it logs its own life cycle at `info`
@@ -67,8 +67,8 @@ class Database:
         try:
             yield connection
         except BaseException as error:
-            is_connected = await reset_or_close(connection.raw_connection, error)
-            if unavailable := translate(error, is_connected=is_connected):
+            is_usable = await reset_or_close(connection.raw_connection, error)
+            if unavailable := translate(error, is_usable=is_usable):
                 raise unavailable from error
             raise
         finally:
@@ -86,7 +86,7 @@ class Database:
                 yield Transaction(connection)
             except BaseException as error:
                 if not is_unusable_after(error):
-                    with suppress(Exception):  # `connection` closes it where this fails
+                    with suppress(Exception):  # if this fails, `connection()` closes the connection
                         await transaction.rollback()
                 raise
             await transaction.commit()

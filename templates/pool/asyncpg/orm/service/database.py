@@ -18,7 +18,7 @@ from .slots import Slots
 log = structlog.get_logger()
 
 Connection: TypeAlias = AsyncSession
-# A session in a transaction: the type checker refuses to write on any other.
+# Queries that write take this type, so the type checker refuses to call them without a transaction.
 Transaction = NewType("Transaction", AsyncSession)
 
 
@@ -80,8 +80,8 @@ class Database:
             await session.close()
         except BaseException as error:
             cause = driver_error(error)
-            is_connected = await self._reset_or_close(session, connection, cause)
-            if unavailable := translate(cause, is_connected=is_connected):
+            is_usable = await self._reset_or_close(session, connection, cause)
+            if unavailable := translate(cause, is_usable=is_usable):
                 raise unavailable from error
             raise
         finally:

@@ -1,5 +1,6 @@
-"""SQLAlchemy's engine: its pool of asyncpg connections, and what the pool does with lost ones."""
+"""SQLAlchemy's engine with its pool of asyncpg connections, and how the pool treats lost ones."""
 
+import logging
 from typing import Any
 
 import asyncpg
@@ -10,6 +11,10 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from .postgres import connect_options, is_unusable_after
 from .settings import DatabaseSettings
+
+# The service itself logs the requests that failed because a connection was lost.
+logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
+logging.getLogger("sqlalchemy.engine").setLevel(logging.WARNING)  # at `info` it logs each statement
 
 
 def create_engine(settings: DatabaseSettings) -> AsyncEngine:
