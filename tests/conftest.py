@@ -1,23 +1,22 @@
-"""What the tests of the template share."""
+"""Fixtures that several tests use."""
 
 import asyncio
 import os
 from collections.abc import Callable, Iterator
 from functools import cache
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from uuid import uuid4
 
-import asyncpg
 import pytest
 from pytest_cookies.plugin import Cookies
 
-from tests.choices import ROOT, TEMPLATES
-from tests.user import clean_environment
+from tests.choices import ROOT
+from tests.support.postgres import execute, script
+from tests.support.project_user import clean_environment
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fail the run for every skip: what is not tested is not green."""
+    """Fail the run if a test is skipped: what was not tested must not be green."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if reporter and "skipped" in reporter.stats:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -41,40 +40,29 @@ def render(cookies: Cookies) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def rendered(cookies_session: Cookies) -> Callable[..., Path]:
-    """Render a project that tests only read, once."""
+    """Render each project once, for tests that only read it."""
     return cache(renderer(cookies_session))
 
 
 @pytest.fixture(scope="session")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What a user has, and a cache for mypy."""
-    # One cache of types a worker: most of what the projects import is the same.
+def environment_of_user(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of a user, and a cache for mypy."""
+    # Each worker of pytest-xdist has one cache: the projects import mostly the same modules.
     types = ROOT / ".mypy_cache" / os.environ.get("PYTEST_XDIST_WORKER", "alone") / "projects"
     environment = clean_environment(tmp_path_factory.mktemp("tools"))
     return environment | {"MYPY_CACHE_DIR": str(types)}
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[str]:
+def postgres_url() -> Iterator[str]:
     """The URL of a PostgreSQL, started as the projects start theirs."""
-    path = TEMPLATES / "common" / "scripts" / "postgres.py"
-    spec = spec_from_file_location("postgres", path)
-    assert spec is not None and spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    with module.postgres() as url:
+    with script.postgres() as url:
         yield url
 
 
 @pytest.fixture
-def database_url(server: str) -> str:
+def database_url(postgres_url: str) -> str:
     """The URL of an empty database."""
     name = f"test_{uuid4().hex}"
-
-    async def create() -> None:
-        connection = await asyncpg.connect(server)
-        await connection.execute(f"CREATE DATABASE {name}")
-        await connection.close()
-
-    asyncio.run(create())
-    return f"{server.rpartition('/')[0]}/{name}"
+    asyncio.run(execute(postgres_url, f"CREATE DATABASE {name}"))
+    return f"{postgres_url.rpartition('/')[0]}/{name}"
