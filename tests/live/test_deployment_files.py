@@ -17,7 +17,7 @@ pytestmark = pytest.mark.live
 
 
 def clean(*command: str | Path) -> str:
-    """Run a tool that should find no fault, and return what it says."""
+    """Run a tool that must find no problem, and return what it prints."""
     path = f"{Path(PYTHON).parent}:{os.environ['PATH']}"
     command = (shutil.which(command[0], path=path) or command[0], *command[1:])
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -30,7 +30,7 @@ def test_hadolint_finds_nothing(packaged: Path) -> None:
 
 
 def test_dockerfile_installs_only_locked_packages(packaged: Path) -> None:
-    """Nothing is copied with a wildcard, so a lock that is missing is an error, not an omission."""
+    """Nothing is copied with a wildcard, so a build without its lock fails."""
     text = (packaged / "deploy/Dockerfile").read_text()
     build, _, last = text.partition("\nFROM ")[2].partition("\nFROM ")
     lock = (
@@ -45,7 +45,7 @@ def test_dockerfile_installs_only_locked_packages(packaged: Path) -> None:
 def test_compose_file_is_valid_and_holds_no_secret(packaged: Path) -> None:
     compose = packaged / "deploy/compose.yaml"
     clean("check-jsonschema", "--builtin-schema", "vendor.compose-spec", compose)
-    # Without what comes from the environment, every password is empty.
+    # Without the values of the environment, every password is empty.
     text = re.sub(r"\$\{\w+:\?\}", "", compose.read_text())
     assert text.count("postgresql://notes:@") == text.count("postgresql://") == 2
     assert "LOGIN PASSWORD ''" in text
@@ -65,10 +65,10 @@ def test_everything_that_compose_refers_to_exists(packaged: Path) -> None:
             assert checked or state["condition"] == "service_completed_successfully"
         for config in service.get("configs", []):
             written = "content" in configs[config["source"]]
-            # Compose copies what is written in its file into the container, when that has started.
+            # Compose writes such a file into the container after its start.
             assert not (written and service.get("read_only")), config
     built = [service["image"] for service in services.values() if "build" in service]
-    assert len(set(built)) == len(built), "one image is built twice at once"
+    assert len(set(built)) == len(built), "one image is built twice at the same time"
     for config in configs.values():
         assert "content" in config or (packaged / "deploy" / config["file"]).is_file()
 
@@ -89,14 +89,14 @@ def test_systemd_units_are_valid(packaged: Path, workplace: Path) -> None:
     analyze = program("systemd-analyze", "systemd")
     folder = workplace / f"{packaged.parent.name}-units"
     folder.mkdir()
-    for name in ("gunicorn", "alembic"):  # where they would be installed
+    for name in ("gunicorn", "alembic"):  # the programs that the units start
         (folder / name).symlink_to("/bin/true")
     units = []
     for unit in (packaged / "deploy/systemd").iterdir():
         changed = substitute(unit.read_text(), {"/opt/notes-service/.venv/bin": str(folder)})
         units.append(folder / unit.name)
         units[-1].write_text(changed)
-    # An unknown key is told, and no failure.
+    # `verify` prints an unknown key, but exits with 0.
     assert clean(analyze, "verify", "--man=no", *units) == ""
     assert len(units) == 2
     clean(analyze, "security", "--offline=true", "--threshold=20", *units)

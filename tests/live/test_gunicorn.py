@@ -28,14 +28,14 @@ from tests.support.waiting import wait_until
 pytestmark = pytest.mark.live
 
 
-def seen_past_nginx(deployment: Deployment, client: str) -> tuple[str, str]:
-    lies = {"X-Forwarded-For": "6.6.6.6", "X-Forwarded-Proto": "https"}
-    answer = deployment.ask("GET", "/health/live", client, headers=lies, port=deployment.port)
+def client_and_scheme_seen(deployment: Deployment, client: str) -> tuple[str, str]:
+    forged = {"X-Forwarded-For": "6.6.6.6", "X-Forwarded-Proto": "https"}
+    answer = deployment.ask("GET", "/health/live", client, headers=forged, port=deployment.port)
     return answer.headers["x-seen-client"], answer.headers["x-seen-scheme"]
 
 
 def test_forwarded_headers_of_a_direct_client_are_ignored(deployment: Deployment) -> None:
-    assert seen_past_nginx(deployment, "127.0.0.1") == ("127.0.0.1", "http")
+    assert client_and_scheme_seen(deployment, "127.0.0.1") == ("127.0.0.1", "http")
 
 
 def test_metrics_add_up_both_workers(deployment: Deployment) -> None:
@@ -50,7 +50,7 @@ def test_metrics_add_up_both_workers(deployment: Deployment) -> None:
         return await asyncio.gather(*(ask(number) for number in range(100)))
 
     asked = asyncio.run(ask_all())
-    assert len(set(asked)) == 2, "one of the workers did all"
+    assert len(set(asked)) == 2, "one worker got all requests"
 
     def counted() -> float:
         now = deployment.ask("GET", "/metrics", port=deployment.port).text
@@ -59,7 +59,7 @@ def test_metrics_add_up_both_workers(deployment: Deployment) -> None:
             for sign, text in ((1, now), (-1, before))
         )
 
-    wait_until(lambda: counted() >= len(asked))  # a worker counts when it has answered
+    wait_until(lambda: counted() >= len(asked))  # a worker counts a request after its answer
     assert counted() == len(asked)
     after = deployment.ask("GET", "/metrics", port=deployment.port).text
     assert total(after, "database_pool_size") == 2 * POOL_SIZE
@@ -83,20 +83,20 @@ def test_service_limits_the_head_of_a_request(deployment: Deployment) -> None:
 def test_more_pool_connections_than_the_database_has_stop_the_start(
     default_deployment: Deployment,
 ) -> None:
-    # The server's 300, of which 3 are for superusers.
-    said = refusal(
+    # The server accepts 300 connections, 3 of them for superusers only.
+    message = refusal(
         start_and_fail(
             default_deployment, DATABASE_POOL_SIZE="149", **without_pgbouncer(default_deployment)
         )
     )
-    assert "2 workers x DATABASE_POOL_SIZE 149 = 298 connections" in said
-    assert "the database has 297" in said
-    said = refusal(
+    assert "2 workers x DATABASE_POOL_SIZE 149 = 298 connections" in message
+    assert "the database has 297" in message
+    message = refusal(
         start_and_fail(
             default_deployment, "--workers", "30", **without_pgbouncer(default_deployment)
         )
     )
-    assert "30 workers x DATABASE_POOL_SIZE 10 = 300 connections" in said, "the flag does not count"
+    assert "30 workers x DATABASE_POOL_SIZE 10 = 300 connections" in message, "the flag is ignored"
     limited = without_pgbouncer(default_deployment) | {"DATABASE_CONNECTION_LIMIT": "19"}
     assert "the database has 19" in refusal(start_and_fail(default_deployment, **limited))
     assert list((default_deployment.folder / "tmp").glob("metrics-*")) == []
@@ -133,9 +133,9 @@ def test_gunicorn_starts_without_its_database_and_warns(
 def test_wrong_setting_stops_the_start_with_one_line(
     default_deployment: Deployment, name: str, value: str
 ) -> None:
-    answer = start_and_fail(default_deployment, **{name: value})
-    assert refusal(answer).startswith(f"Not started: {name}")
-    assert "hunter2" not in answer.stdout + answer.stderr
+    done = start_and_fail(default_deployment, **{name: value})
+    assert refusal(done).startswith(f"Not started: {name}")
+    assert "hunter2" not in done.stdout + done.stderr
 
 
 def test_configuration_can_be_checked(default_deployment: Deployment) -> None:
@@ -150,27 +150,27 @@ def test_configuration_can_be_checked(default_deployment: Deployment) -> None:
 def test_folder_for_metrics_is_emptied_and_kept(
     default_deployment: Deployment,
 ) -> None:
-    given = default_deployment.folder / "given"
-    given.mkdir()
-    (given / "counter_1.db").write_bytes(b"of another run")
-    master = default_deployment.start_gunicorn(PROMETHEUS_MULTIPROC_DIR=str(given))
-    assert not (given / "counter_1.db").exists()
+    folder = default_deployment.folder / "multiproc"
+    folder.mkdir()
+    (folder / "counter_1.db").write_bytes(b"of another run")
+    master = default_deployment.start_gunicorn(PROMETHEUS_MULTIPROC_DIR=str(folder))
+    assert not (folder / "counter_1.db").exists()
     assert (
         default_deployment.ask("GET", "/metrics", port=default_deployment.port).status_code == 200
     )
     stop(master)
-    assert list(given.glob("counter_*.db"))
+    assert list(folder.glob("counter_*.db"))
 
 
 def test_forwarded_headers_of_a_listed_client_are_used(default_deployment: Deployment) -> None:
     master = default_deployment.start_gunicorn(FORWARDED_ALLOW_IPS="127.5.0.1")
-    assert seen_past_nginx(default_deployment, "127.5.0.1") == ("6.6.6.6", "https")
-    assert seen_past_nginx(default_deployment, "127.5.0.2") == ("127.5.0.2", "http")
+    assert client_and_scheme_seen(default_deployment, "127.5.0.1") == ("6.6.6.6", "https")
+    assert client_and_scheme_seen(default_deployment, "127.5.0.2") == ("127.5.0.2", "http")
     stop(master)
 
 
 def test_ending_worker_has_time_to_finish_its_request(default_deployment: Deployment) -> None:
-    """gunicorn kills one that it has not heard of for `timeout`, and uvicorn's falls silent."""
+    """A worker that ends no longer notifies gunicorn, which kills silent workers after `timeout`."""
     master = default_deployment.start_gunicorn("--timeout", "5", GRACEFUL_TIMEOUT="20")
     path = default_deployment.ask("POST", "/notes", json={"title": "wait 8"}).headers["location"]
 
@@ -214,9 +214,8 @@ def test_request_that_exceeds_the_graceful_timeout_is_ended_in_order(
 def test_reload_with_a_wrong_setting_ends_all_processes(default_deployment: Deployment) -> None:
     master = default_deployment.start_gunicorn()
     workers = child_processes(master)
-    wrong = (
-        default_deployment.project / ".env"
-    )  # where alone a setting can change under a running process
+    # The settings of a running process can change in this file only.
+    wrong = default_deployment.project / ".env"
     wrong.write_text("DATABASE_POOL_SIZE=many\n")
     try:
         master.send_signal(signal.SIGHUP)
@@ -250,7 +249,7 @@ def test_reload_with_too_many_pool_connections_warns_and_serves(
 
 
 def test_reload_loads_new_code(default_deployment: Deployment) -> None:
-    """Of the settings, too, which gunicorn's master has read itself."""
+    """Also of the settings, which gunicorn's master has already imported."""
     master = default_deployment.start_gunicorn()
     assert (
         default_deployment.ask("POST", "/notes", json={"title": "long enough"}).status_code == 201

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.live
 
 
 async def use(client: AsyncClient, name: str) -> None:
-    """Do what the contract offers, once, and check every answer."""
+    """Call every endpoint for notes once, and check the answers."""
     created = await client.post("/notes", json={"title": name, "body": name * 10})
     assert created.status_code == 201, created.text
     path = created.headers["location"]
@@ -72,7 +72,7 @@ def test_200_users_at_once_get_no_error(deployment: Deployment) -> None:
                 users.create_task(user(number))
 
     asyncio.run(everybody())
-    # That they shared what PgBouncer has, which is what the test is about.
+    # The users shared the few connections that PgBouncer has to PostgreSQL.
     statement = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'notes' AND datname = '{}'"
     assert deployment.query(statement.format(deployment.folder.name)) == SERVER_CONNECTIONS
     assert deployment.log("pgbouncer.log").count("login attempt") > 2 * SERVER_CONNECTIONS
@@ -81,7 +81,7 @@ def test_200_users_at_once_get_no_error(deployment: Deployment) -> None:
 
 @dataclass
 class Load:
-    """What clients saw who never stop asking."""
+    """Users who send requests without a pause, and their errors."""
 
     created: int = 0
     workers: set[str] = field(default_factory=set)
@@ -108,12 +108,12 @@ class Load:
                     await self.ask(client, 200, "PATCH", path, json={"body": "x" * 2000})
 
     async def run(self, deployment: Deployment, users: int, during: Callable[[], None]) -> None:
-        """Keep asking until `during`, which runs beside it, is through."""
-        beside = asyncio.create_task(asyncio.to_thread(during))
+        """Send requests until `during`, which runs in a thread, has ended."""
+        thread = asyncio.create_task(asyncio.to_thread(during))
         async with asyncio.TaskGroup() as group:
             for number in range(users):
-                group.create_task(self.user(deployment, number, beside.done))
-        await beside
+                group.create_task(self.user(deployment, number, thread.done))
+        await thread
 
 
 def test_reload_and_ending_worker_lose_no_request(deployment: Deployment) -> None:
@@ -124,21 +124,21 @@ def test_reload_and_ending_worker_lose_no_request(deployment: Deployment) -> Non
 
     load = Load()
 
-    def all_work() -> bool:
+    def every_worker_has_answered() -> bool:
         return {str(pid) for pid in child_processes(master)} <= load.workers
 
     def disturb() -> None:
-        wait_until(all_work)
+        wait_until(every_worker_has_answered)
         ready = deployment.workers_started()
         master.send_signal(signal.SIGHUP)
         deployment.wait_for_workers(master, ready + 2)
         wait_until(lambda: not old & child_processes(master))
-        wait_until(all_work)
+        wait_until(every_worker_has_answered)
         for worker in sorted(child_processes(master)):
             ready = deployment.workers_started()
             os.kill(worker, signal.SIGTERM)
             deployment.wait_for_workers(master, ready + 1)
-            wait_until(all_work)
+            wait_until(every_worker_has_answered)
 
     asyncio.run(load.run(deployment, 40, disturb))
     assert load.failures == []
@@ -157,16 +157,16 @@ def test_reload_and_ending_worker_lose_no_request(deployment: Deployment) -> Non
 
 
 def test_stopping_service_finishes_its_requests(deployment: Deployment) -> None:
-    """On PostgreSQL itself, which tells what connections are left."""
+    """Without PgBouncer, because PostgreSQL shows which connections are left."""
     assert deployment.master is not None
     stop(deployment.master)
-    # Those of PgBouncer are older.
+    # The connections of PgBouncer are older.
     younger = (
         "SELECT count(*) FROM pg_stat_activity WHERE usename = 'notes' AND backend_start > '{}'"
     )
     connections = younger.format(deployment.query("SELECT now()::text"))
     master = deployment.start_gunicorn(**without_pgbouncer(deployment) | {"GRACEFUL_TIMEOUT": "10"})
-    made = deployment.ask("POST", "/notes", json={"title": "wait 4"}).headers["location"]
+    path = deployment.ask("POST", "/notes", json={"title": "wait 4"}).headers["location"]
 
     async def ask() -> tuple[list[Response], Response, float, int]:
         async with AsyncExitStack() as stack:
@@ -187,7 +187,7 @@ def test_stopping_service_finishes_its_requests(deployment: Deployment) -> None:
             ended = time.monotonic()
             master.terminate()
             await asyncio.to_thread(wait_until, lambda: not Path(deployment.socket).exists())
-            refused = await clients[0].get(made)
+            refused = await clients[0].get(path)
             finished = await asyncio.gather(*under_way)
             await asyncio.to_thread(master.wait, 15)
             return finished, refused, time.monotonic() - ended, used
@@ -212,3 +212,4 @@ def test_stopping_service_finishes_its_requests(deployment: Deployment) -> None:
         assert (logged["method"], logged["path"]) == (method, "/notes/1")
         assert logged["service_seconds"].count(",") + 1 == tries, line
     assert list((deployment.folder / "tmp").glob("metrics-*")) == []
+    deployment.master = deployment.start_gunicorn()  # for the other tests

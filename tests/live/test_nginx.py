@@ -26,12 +26,12 @@ pytestmark = pytest.mark.live
 
 
 def test_client_with_too_many_requests_is_refused(deployment: Deployment) -> None:
-    async def everything_at_once() -> list[Response]:
+    async def ask_all_at_once() -> list[Response]:
         async with deployment.client("127.2.0.1") as client:
             requests = [client.get("/health/live") for _ in range(USERS)]
             return await asyncio.gather(*requests)
 
-    answers = asyncio.run(everything_at_once())
+    answers = asyncio.run(ask_all_at_once())
     refused = [answer for answer in answers if answer.status_code != 200]
     assert 0 < len(refused) < USERS
     for answer in refused:
@@ -43,18 +43,17 @@ def test_client_with_too_many_connections_is_refused(deployment: Deployment) -> 
     unfinished = b"POST /notes HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"
     with ExitStack() as stack:
         for _ in range(100):
-            own = ("127.2.1.1", 0)
-            client = socket.create_connection(("127.0.0.1", deployment.nginx_port), 10, own)
+            source = ("127.2.1.1", 0)
+            client = socket.create_connection(("127.0.0.1", deployment.nginx_port), 10, source)
             stack.enter_context(client).sendall(unfinished)
-        time.sleep(1)  # so that it is not refused for asking too often
+        time.sleep(1)  # so that it is not refused for too many requests
         problem(deployment.ask("GET", "/health/live", "127.2.1.1"), 429)
         assert deployment.ask("GET", "/health/live", "127.2.1.2").status_code == 200
 
 
 def test_if_match_works_through_gzip(deployment: Deployment) -> None:
-    path = deployment.ask("POST", "/notes", json={"title": "x", "body": "x" * 5000}).headers[
-        "location"
-    ]
+    note = {"title": "x", "body": "x" * 5000}
+    path = deployment.ask("POST", "/notes", json=note).headers["location"]
     read = deployment.ask("GET", path, headers={"Accept-Encoding": "gzip"})
     assert read.headers["content-encoding"] == "gzip"
     assert read.headers["etag"] == 'W/"1"', "nginx does not weaken it: is it compressed?"
@@ -65,32 +64,29 @@ def test_if_match_works_through_gzip(deployment: Deployment) -> None:
 
 @pytest.mark.parametrize("client", ["127.0.0.1", "127.3.0.1"])
 def test_client_address_arrives_and_cannot_be_forged(deployment: Deployment, client: str) -> None:
-    lies = {
+    forged = {
         "X-Forwarded-For": "6.6.6.6",
         "X-Forwarded-Proto": "https",
         "X-Forwarded-Host": "evil.example.com",
         "X-Forwarded-Port": "666",
         "Forwarded": "for=6.6.6.6",
     }
-    seen = deployment.ask("GET", "/health/live", client, headers=lies).headers
+    seen = deployment.ask("GET", "/health/live", client, headers=forged).headers
     assert (seen["x-seen-client"], seen["x-seen-scheme"]) == (client, "http")
     assert seen["x-seen-forwarded"] == f"x-forwarded-for={client} x-forwarded-proto=http"
 
 
 def test_request_id_arrives_and_is_in_both_logs(deployment: Deployment) -> None:
-    mine = {"X-Request-ID": f"mine-{deployment.folder.name}"}
-    assert (
-        deployment.ask("GET", "/notes", headers=mine).headers["x-request-id"]
-        == mine["X-Request-ID"]
-    )
-    made = deployment.ask("GET", "/notes", headers={"X-Request-ID": "in sane"}).headers[
-        "x-request-id"
-    ]
-    assert re.fullmatch("[0-9a-f]{32}", made)
-    for identity in (mine["X-Request-ID"], made):
+    sent = f"sent-{deployment.folder.name}"
+    answer = deployment.ask("GET", "/notes", headers={"X-Request-ID": sent})
+    assert answer.headers["x-request-id"] == sent
+    answer = deployment.ask("GET", "/notes", headers={"X-Request-ID": "not valid"})
+    generated = answer.headers["x-request-id"]
+    assert re.fullmatch("[0-9a-f]{32}", generated)
+    for request_id in (sent, generated):
         for log in ("access.log", "gunicorn.log"):
-            told = f'"request_id":"{identity}"'
-            wait_until(lambda log=log, told=told: told in deployment.log(log))
+            member = f'"request_id":"{request_id}"'
+            wait_until(lambda log=log, member=member: member in deployment.log(log))
     for line in deployment.log("access.log").splitlines():
         json.loads(line)
 
@@ -99,7 +95,7 @@ def test_request_id_arrives_and_is_in_both_logs(deployment: Deployment) -> None:
     "path", ["/metrics", "/metrics/", "//metrics", "/%6detrics", "/x/../metrics", "/health/ready"]
 )
 def test_nginx_does_not_pass_on_internal_paths(deployment: Deployment, path: str) -> None:
-    # By hand, because clients tidy paths up.
+    # Without a client library, which would normalize the path.
     with socket.create_connection(("127.0.0.1", deployment.nginx_port)) as client:
         client.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
         head, _, body = client.makefile("rb").read().partition(b"\r\n\r\n")

@@ -16,14 +16,14 @@ pytestmark = pytest.mark.live
 def test_second_start_behind_pgbouncer_checks_connections_too(
     default_deployment: Deployment,
 ) -> None:
-    """A named prepared statement of the first would still be on PgBouncer's connection."""
+    """A named prepared statement of the first start would still exist on PgBouncer's connection."""
     for _ in range(2):
-        said = refusal(
+        message = refusal(
             start_and_fail(
                 default_deployment, DATABASE_CONNECTION_LIMIT="", DATABASE_POOL_SIZE="200"
             )
         )
-        assert "the database has 297" in said
+        assert "the database has 297" in message
 
 
 @pytest.mark.parametrize("timeout", ["statement_timeout", "idle_in_transaction_session_timeout"])
@@ -53,7 +53,7 @@ def test_migrations_have_no_statement_timeout(default_deployment: Deployment) ->
     asyncio.run(execute(administrator, "CREATE DATABASE slow OWNER notes", timeout))
     slow = default_deployment.direct_url.replace(default_deployment.folder.name, "slow")
     migrate(default_deployment, DATABASE_URL=slow)
-    # Past PgBouncer only: through it they are refused.
+    # Migrations must connect to PostgreSQL itself: PgBouncer refuses their settings.
     with pytest.raises(subprocess.CalledProcessError) as refused:
         migrate(default_deployment, DATABASE_URL=default_deployment.environment["DATABASE_URL"])
     assert "unsupported startup parameter: statement_timeout" in refused.value.stderr
