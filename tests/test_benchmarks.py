@@ -26,7 +26,7 @@ from benchmarks.unmet import UNMET
 from benchmarks.waiting import EXPLICIT, IMPLICIT, occupancy
 from tests.choices import ROOT
 
-OTHER_DOCUMENTS = {RESULTS.parent / name for name in ("choices.md", "faults.md")}
+OTHER_DOCUMENTS = {RESULTS.parent / name for name in ("choices.md", "faults.md", "testing.md")}
 COMPARED = [SERVICES[0], *FLOORS, *PEERS]
 
 
