@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -12,7 +13,8 @@ from pytest_cookies.plugin import Cookies
 
 from tests.choices import ROOT
 from tests.support.postgres import execute, script
-from tests.support.project_user import clean_environment
+from tests.support.project_user import ProjectUser, clean_environment
+from tests.support.rendering import render_into
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -45,12 +47,45 @@ def rendered(cookies_session: Cookies) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def environment_of_user(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment of a user, and a cache for mypy."""
-    # Each worker of pytest-xdist has one cache: the projects import mostly the same modules.
-    types = ROOT / ".mypy_cache" / os.environ.get("PYTEST_XDIST_WORKER", "alone") / "projects"
-    environment = clean_environment(tmp_path_factory.mktemp("tools"))
-    return environment | {"MYPY_CACHE_DIR": str(types)}
+def environment_of_user(
+    tmp_path_factory: pytest.TempPathFactory, mypy_cache: Path
+) -> dict[str, str]:
+    """The environment of a user, with caches that make a second project cheaper than the first."""
+    return clean_environment(tmp_path_factory.mktemp("tools")) | {
+        "MYPY_CACHE_DIR": str(mypy_cache),
+        # All projects of a worker have the same path, so Python compiles what uv links only once.
+        "PYTHONPYCACHEPREFIX": str(tmp_path_factory.getbasetemp() / "bytecode"),
+        "PIP_NO_COMPILE": "1",  # most of what pip installs is never imported
+    }
+
+
+@pytest.fixture(scope="session")
+def mypy_cache() -> Path:
+    """The types of all libraries: most of what programs and projects import is the same."""
+    return ROOT / ".mypy_cache" / os.environ.get("PYTEST_XDIST_WORKER", "alone")
+
+
+@pytest.fixture
+def project_user(
+    tmp_path_factory: pytest.TempPathFactory, environment_of_user: dict[str, str]
+) -> Callable[..., ProjectUser]:
+    """Render a project for its user, at the same path as the project of the test before."""
+    folder = tmp_path_factory.getbasetemp() / "project"
+    shutil.rmtree(folder, ignore_errors=True)
+
+    def render_for_user(**answers: str) -> ProjectUser:
+        return ProjectUser(render_into(folder, **answers), environment_of_user)
+
+    return render_for_user
+
+
+@pytest.fixture(scope="session")
+def locks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for the locks of projects, which all workers of pytest-xdist share."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "locks"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")

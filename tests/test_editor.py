@@ -1,10 +1,10 @@
 """The configuration with which an editor resolves imports in templates/."""
 
 import json
-import os
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -32,8 +32,7 @@ def test_mypy_has_the_folders_and_packages_of_the_default_combination() -> None:
 @pytest.mark.parametrize(
     "files", [[], ["templates/framework/fastapi/service/app.py"]], ids=["all", "one"]
 )
-def test_mypy_checks_the_templates_in_place(files: list[str]) -> None:
-    cache = ROOT / ".mypy_cache" / os.environ.get("PYTEST_XDIST_WORKER", "alone") / "programs"
-    mypy = [sys.executable, "-m", "mypy", "--cache-dir", cache, *files]
+def test_mypy_checks_the_templates_in_place(files: list[str], mypy_cache: Path) -> None:
+    mypy = [sys.executable, "-m", "mypy", "--cache-dir", mypy_cache, *files]
     done = subprocess.run(mypy, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -17,8 +17,8 @@ import pytest
 from pip._internal.models.index import PyPI
 
 from tests.choices import CHOICES, ROOT
-from tests.live.deployment import render
 from tests.support.network import get
+from tests.support.rendering import render_into
 
 BASE = "localhost/python:3.13-slim"
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
@@ -99,7 +99,7 @@ def is_live() -> bool:
 def test_image_is_built_from_the_lock_and_runs(
     builder: Builder, tmp_path: Path, packaging: str
 ) -> None:
-    project = render(tmp_path, packaging=packaging)
+    project = render_into(tmp_path, packaging=packaging)
     file, tag = project / "deploy/Dockerfile", f"localhost/{packaging}"
     lock = (ROOT / "templates/packaging" / packaging / "dockerignore").read_text().strip()
     assert lock in builder.build(project, file, tag, check=False), "built without its lock"

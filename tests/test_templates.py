@@ -140,11 +140,10 @@ def test_python_templates_have_jinja_in_strings_only(source: Path) -> None:
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=name)
-def test_mypy_accepts_every_program(program: Combination, tmp_path: Path) -> None:
+def test_mypy_accepts_every_program(program: Combination, mypy_cache: Path, tmp_path: Path) -> None:
     (tmp_path / "mypy.ini").write_text(MYPY)
-    cache = ROOT / ".mypy_cache" / os.environ.get("PYTEST_XDIST_WORKER", "alone") / "programs"
     named = [argument for module in modules(program) for argument in ("-m", module)]
-    python("-m", "mypy", "--cache-dir", cache, *named, program=program, cwd=tmp_path)
+    python("-m", "mypy", "--cache-dir", mypy_cache, *named, program=program, cwd=tmp_path)
 
 
 @pytest.mark.parametrize("program", PROGRAMS[1:], ids=name)

@@ -179,7 +179,7 @@ class Users:
                 note = await self._act(connection, user, note)
             finally:
                 self._requests_in_progress -= 1
-            await asyncio.sleep(0 if self.busy else random.uniform(0.005, 0.02))  # noqa: S311
+            await asyncio.sleep(0 if self.busy else random.uniform(0.02, 0.06))  # noqa: S311
 
     async def _act(self, connection: HttpConnection, user: int, note: int | None) -> int | None:
         chance = random.random()  # noqa: S311

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.choices import CHOICES, PROGRAMS, TEMPLATES, name
-from tests.live.deployment import PATIENCE, POOL_SIZE, Deployment, deployed, render
+from tests.live.deployment import PATIENCE, POOL_SIZE, Deployment, deployed
 from tests.support.postgres import execute, script
+from tests.support.rendering import render_into
 
 
 @pytest.fixture(scope="session")
@@ -56,4 +57,4 @@ def default_deployment(workplace: Path, postgres_url: str) -> Iterator[Deploymen
 @pytest.fixture(scope="session", params=CHOICES["packaging"])
 def packaged(request: pytest.FixtureRequest, workplace: Path) -> Path:
     """A project with each package manager, for tools that only read it."""
-    return render(workplace / request.param, packaging=request.param)
+    return render_into(workplace / request.param, packaging=request.param)

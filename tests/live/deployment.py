@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
-from cookiecutter.main import cookiecutter
 from httpx2 import AsyncClient, AsyncHTTPTransport, Response
 
 from tests.choices import ROOT
 from tests.support.network import accepts_connections, free_port
 from tests.support.postgres import execute
+from tests.support.rendering import render_into
 from tests.support.waiting import wait_until
 
 USERS = 200
@@ -45,12 +45,6 @@ def substitute(text: str, changes: dict[str, str]) -> str:
         assert old in text, old
         text = text.replace(old, new)
     return text
-
-
-def render(folder: Path, **choices: str) -> Path:
-    return Path(
-        cookiecutter(str(ROOT), no_input=True, extra_context=choices, output_dir=str(folder))
-    )
 
 
 @contextmanager
@@ -241,7 +235,7 @@ def deployed(workplace: Path, postgres_url: str, **choices: str) -> Iterator[Dep
     name = "_".join(choices.values())
     folder = workplace / name
     (folder / "tmp").mkdir(parents=True)
-    project = render(folder, **choices)
+    project = render_into(folder, **choices)
     asyncio.run(execute(postgres_url, f"CREATE DATABASE {name} OWNER notes"))
     url = postgres_url.replace("postgres@", "notes@").replace("/postgres", f"/{name}")
     with ExitStack() as stack:
