@@ -55,7 +55,6 @@ def environment_of_user(
         "MYPY_CACHE_DIR": str(mypy_cache),
         # All projects of a worker have the same path, so Python compiles what uv links only once.
         "PYTHONPYCACHEPREFIX": str(tmp_path_factory.getbasetemp() / "bytecode"),
-        "PIP_NO_COMPILE": "1",  # most of what pip installs is never imported
     }
 
 
