@@ -1,1 +1,1 @@
-"""What the service costs, beside the least that its libraries allow and what one would do instead."""
+"""What the service costs, next to the least that its libraries allow and to the usual alternatives."""

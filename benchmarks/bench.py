@@ -1,4 +1,4 @@
-"""What all experiments stand on: a database, an upstream, and a bar that tells how far they are."""
+"""What every experiment uses: a database, an upstream and a progress bar."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -21,18 +21,25 @@ class Bench:
 
     @contextmanager
     def serve(
-        self, *names: str | Program, pool: int, watched: Path | None = None, **settings: object
+        self, *programs: str | Program, pool: int, pool_log: Path | None = None, **settings: object
     ) -> Iterator[list[Server]]:
-        """Serve programs side by side, each with a pool of its own."""
+        """Serve programs side by side, each with a pool of its own.
+
+        pool_log: the file that SQLAlchemy's pool reports to, see observed.py.
+        """
         settings = {
             "database_url": self.database,
             "database_pool_size": pool,
             "upstream_url": self.upstream.url,
             **settings,
         }
-        programs = [name if isinstance(name, Program) else ALL[name] for name in names]
         with ExitStack() as stack:
-            yield [stack.enter_context(served(one, watched, **settings)) for one in programs]
+            yield [
+                stack.enter_context(
+                    served(ALL[each] if isinstance(each, str) else each, pool_log, **settings)
+                )
+                for each in programs
+            ]
 
 
 @contextmanager

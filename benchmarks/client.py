@@ -1,4 +1,4 @@
-"""A user who keeps one connection and waits for slow answers: wrk cannot count in bursts."""
+"""A user who keeps one connection and waits for slow answers, which wrk cannot do in bursts."""
 
 import asyncio
 from typing import Self
@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 
 class User:
-    """Sends requests one after the other, to be used as an async context manager."""
+    """An async context manager that sends requests one after the other."""
 
     def __init__(self, url: str) -> None:
         self._address = urlsplit(url)
@@ -20,7 +20,7 @@ class User:
         self._writer.close()
 
     async def synchronize(self, note: int) -> int:
-        """Ask for a note's synchronization, and return the status once the answer is there."""
+        """Ask the service to synchronize a note; return the status once the answer has arrived."""
         path, host = f"/notes/{note}/synchronize", self._address.netloc
         self._writer.write(f"POST {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
         head = (await self._reader.readuntil(b"\r\n\r\n")).decode().lower()

@@ -1,4 +1,4 @@
-"""A PostgreSQL of the benchmark's own, started and migrated as the projects do it."""
+"""A PostgreSQL server for the benchmark, started and migrated as rendered projects do it."""
 
 import asyncio
 import os
@@ -17,17 +17,16 @@ from benchmarks.programs import SERVICES
 from tests.choices import TEMPLATES
 
 COMMON = TEMPLATES / "common"
-sys.path.append(str(COMMON))  # for what is loaded from there and imports `scripts`
-# Every tenth note is still to be synchronized.
+sys.path.append(str(COMMON))  # for the modules below, which import `scripts`
 FILL = """
     INSERT INTO notes (title, body, synchronized_at)
-    SELECT 'Note ' || i, repeat('All work and no play. ', {}), CASE WHEN i % 10 > 0 THEN now() END
+    SELECT 'Note ' || i, repeat('All work and no play. ', {}), now()
     FROM generate_series(1, {}) AS i
 """
 
 
-def load(file: str) -> Any:
-    """Import a file of the templates, which share names with packages of ours."""
+def template_module(file: str) -> Any:
+    """Import a file of the templates, whose packages have the same names as ours."""
     spec = spec_from_file_location(Path(file).stem, COMMON / file)
     assert spec is not None and spec.loader is not None
     module = module_from_spec(spec)
@@ -37,8 +36,8 @@ def load(file: str) -> Any:
 
 @contextmanager
 def postgres() -> Iterator[str]:
-    """Run a server on a temporary folder and give the URL of its migrated database."""
-    with load("scripts/postgres.py").postgres() as url:
+    """Run a server in a temporary folder and yield the URL of its migrated database."""
+    with template_module("scripts/postgres.py").postgres() as url:
         migrate(url)
         yield url
 
@@ -51,14 +50,14 @@ def migrate(url: str) -> None:
         subprocess.run(
             [*command, "upgrade", "head"],
             env={**os.environ, **SERVICES[0].environment, "DATABASE_URL": url},
-            cwd=Path(configuration.name).parent,  # where there is no .env
+            cwd=Path(configuration.name).parent,  # a folder without .env
             check=True,
             capture_output=True,
         )
 
 
 def execute(url: str, *statements: str) -> list[Any]:
-    """Run statements, each by itself, and return the rows of the last."""
+    """Run statements, each in a transaction of its own, and return the rows of the last."""
 
     async def run() -> list[Any]:
         connection = await asyncpg.connect(url)
@@ -73,6 +72,6 @@ def execute(url: str, *statements: str) -> list[Any]:
 
 
 def fill(url: str, notes: int, lines: int = 5) -> None:
-    """Replace what is there by so many notes, whose ids begin at 1, with bodies of some lines."""
+    """Replace all notes by so many new ones, whose ids begin at 1, with bodies of some lines."""
     truncate = "TRUNCATE notes, note_revisions RESTART IDENTITY"
     execute(url, truncate, FILL.format(lines, notes), "VACUUM ANALYZE")

@@ -1,4 +1,4 @@
-"""What it was measured on."""
+"""The machine that the figures were measured on."""
 
 import os
 import platform
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.load import wrk
+from benchmarks.workloads import wrk
 
 LIBRARIES = (
     *("fastapi", "starlette", "uvicorn", "uvloop", "httptools", "pydantic", "pydantic-settings"),
@@ -20,15 +20,15 @@ LIBRARIES = (
 
 def processor() -> str:
     information = Path("/proc/cpuinfo")
-    if information.exists() and (
-        found := re.search(r"model name\s*: (.*)", information.read_text())
-    ):
-        return found[1]
+    if information.exists():
+        model = re.search(r"model name\s*: (.*)", information.read_text())
+        if model:
+            return model[1]
     return platform.processor() or platform.machine()
 
 
 def machine(postgresql: str) -> dict[str, str]:
-    """Describe this machine and what runs on it, but not whose it is."""
+    """Describe the machine and its software, without names that belong to its owner."""
     return {
         "processor": f"{processor()}, {os.cpu_count()} CPUs",
         "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",

@@ -1,4 +1,4 @@
-"""The tables, for the floors and peers that use SQLAlchemy."""
+"""The tables, for the baselines and alternatives that use SQLAlchemy."""
 
 from datetime import datetime
 

@@ -1,55 +1,67 @@
-"""Everything that is measured: the service in every combination, its floors and its peers."""
+"""All programs that are measured: the service in every combination, baselines and alternatives."""
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.choices import PROGRAMS, ROOT, name, rooms
+from tests.choices import PROGRAMS, ROOT, name, source_folders
 
 
 @dataclass(frozen=True)
 class Program:
     name: str
-    app: str
-    path: tuple[Path, ...] = ()
+    app: str  # as uvicorn takes it
+    folders: tuple[Path, ...] = ()  # of the templates
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def environment(self) -> dict[str, str]:
-        """Where Python is to look: the unrendered templates run as they are."""
-        return {"PYTHONPATH": os.pathsep.join(map(str, (*self.path, ROOT)))}
+        """Return the variables that make the unrendered templates importable, and the settings."""
+        return {"PYTHONPATH": os.pathsep.join(map(str, (*self.folders, ROOT))), **self.settings}
 
 
-SERVICES = [Program(name(chosen), "service.main:app", tuple(rooms(chosen))) for chosen in PROGRAMS]
+def baseline(name: str, module: str, **settings: str) -> Program:
+    return Program(f"baselines/{name}", f"benchmarks.baselines.{module}:app", settings=settings)
 
 
-def found(folder: str) -> list[Program]:
-    """List the programs in a folder beside this file: the modules with an underscore."""
-    modules = sorted(path.stem for path in (Path(__file__).parent / folder).glob("[a-z]*_*.py"))
-    return [
-        Program(f"{folder}/{module.replace('_', '-')}", f"benchmarks.{folder}.{module}:app")
-        for module in modules
-    ]
+def alternative(name: str, module: str, **settings: str) -> Program:
+    path = f"benchmarks.alternatives.{module}:app"
+    return Program(f"alternatives/{name}", path, settings=settings)
 
 
-FLOORS = found("floors")
-PEERS = found("peers")
+SERVICES = [
+    Program(name(choice), "service.main:app", tuple(source_folders(choice))) for choice in PROGRAMS
+]
+NO_RESET = {"POOL_RESET": "off"}
+BASELINES = [
+    baseline("fastapi-asyncpg", "fastapi_asyncpg"),
+    baseline("fastapi-asyncpg-no-reset", "fastapi_asyncpg", **NO_RESET),
+    baseline("fastapi-databases", "fastapi_databases"),
+    baseline("starlette-asyncpg", "starlette_asyncpg"),
+    baseline("starlette-asyncpg-no-reset", "starlette_asyncpg", **NO_RESET),
+    baseline("starlette-databases", "starlette_databases"),
+]
+SESSION = alternative("fastapi-session", "fastapi_session")
+FUNCTION_SCOPE = alternative(
+    "fastapi-session-function-scope", "fastapi_session", SESSION_SCOPE="function"
+)
+ALTERNATIVES = [
+    SESSION,
+    FUNCTION_SCOPE,
+    alternative("fastapi-threads", "fastapi_threads"),
+    alternative("starlette-engine", "starlette_engine"),
+]
+ALL = {program.name: program for program in (*SERVICES, *BASELINES, *ALTERNATIVES)}
 
 
-def floor(name: str) -> str:
-    """Name the floor of a program: what its framework costs on bare asyncpg."""
+def baseline_of(name: str, pool: str = "asyncpg") -> str:
+    """Return the name of the baseline that uses the program's framework."""
     framework = "starlette" if "starlette" in name else "fastapi"
-    return f"floors/{framework}-asyncpg"
+    return f"baselines/{framework}-{pool}"
 
 
-def keeping(name: str) -> str:
-    """Name the floor that, as the service does, leaves connections as they come back."""
-    return f"{floor(name)}-keeping"
-
-
-def floors(name: str) -> list[str]:
-    """Name all that a program is to be seen beside."""
-    bare = floor(name).replace("asyncpg", "databases")
-    return [floor(name), keeping(name), *([bare] if name.endswith("-databases") else [])]
-
-
-ALL = {program.name: program for program in (*SERVICES, *FLOORS, *PEERS)}
+def baselines_of(name: str) -> list[str]:
+    """Return the names of all baselines that a program should be compared with."""
+    pools = ["asyncpg", "asyncpg-no-reset", *(["databases"] if "databases" in name else [])]
+    return [baseline_of(name, pool) for pool in pools]

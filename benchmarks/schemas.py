@@ -1,4 +1,4 @@
-"""The JSON that the floors and peers on FastAPI take and give: the service's, without its limits."""
+"""The JSON of the baselines and alternatives on FastAPI: that of the service, without its limits."""
 
 from datetime import datetime
 

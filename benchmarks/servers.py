@@ -1,4 +1,4 @@
-"""Programs, served: one uvicorn process each, with the same flags."""
+"""Programs that serve, each by one uvicorn process with the same flags."""
 
 import os
 import socket
@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 import psutil
@@ -18,7 +17,7 @@ import psutil
 from benchmarks.programs import Program
 from tests.choices import ROOT, TEMPLATES
 
-LEFT = ("PATH", "HOME", "LANG", "TMPDIR")
+PASSED_ON = ("PATH", "HOME", "LANG", "TMPDIR")  # variables of this environment
 
 
 @dataclass
@@ -27,9 +26,10 @@ class Server:
     process: psutil.Process
 
     def cpu(self) -> float:
-        """Tell how many seconds of CPU the process and its children have taken, in user and system."""
-        times = [self.process, *self.process.children(recursive=True)]
-        return sum(time.user + time.system for time in (each.cpu_times() for each in times))
+        """Return the seconds of CPU, user and system, of the process and its children."""
+        processes = [self.process, *self.process.children(recursive=True)]
+        times = [process.cpu_times() for process in processes]
+        return sum(each.user + each.system for each in times)
 
 
 def free_port() -> int:
@@ -42,20 +42,20 @@ def answers(url: str) -> bool:
     try:
         with urlopen(url, timeout=5):  # noqa: S310
             return True
-    except (URLError, OSError):
+    except OSError:
         return False
 
 
 @contextmanager
 def running(command: list[str], port: int, **environment: str) -> Iterator[Server]:
-    """Run what serves `port` until the block ends, with its output in a file, as systemd would."""
+    """Run a server on `port` until the block ends. Its output goes to a file, as under systemd."""
     url = f"http://127.0.0.1:{port}"
-    kept = {name: value for name, value in os.environ.items() if name in LEFT}
+    passed_on = {name: value for name, value in os.environ.items() if name in PASSED_ON}
     with tempfile.TemporaryFile() as log:
         server = subprocess.Popen(
             command,
-            env={**kept, "PYTHONDONTWRITEBYTECODE": "1", **environment},
-            cwd=Path(tempfile.gettempdir()),  # where there is no .env
+            env={**passed_on, "PYTHONDONTWRITEBYTECODE": "1", **environment},
+            cwd=Path(tempfile.gettempdir()),  # a folder without .env
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -79,17 +79,17 @@ def running(command: list[str], port: int, **environment: str) -> Iterator[Serve
 
 
 @contextmanager
-def served(program: Program, watched: Path | None = None, **settings: object) -> Iterator[Server]:
-    """Serve a program with `settings` (database_url, ...), all else being its own defaults.
+def served(program: Program, pool_log: Path | None = None, **settings: object) -> Iterator[Server]:
+    """Serve a program with `settings` (database_url, ...) and its defaults for all others.
 
-    watched: the file to note in when a connection is lent and given back.
+    pool_log: the file that SQLAlchemy's pool reports to, see observed.py.
     """
     port = free_port()
-    server = ["benchmarks.watched", str(watched)] if watched else ["uvicorn"]
+    server = ["benchmarks.observed", str(pool_log)] if pool_log else ["uvicorn"]
     command = [sys.executable, "-m", *server, program.app, "--port", str(port)]
     command += ["--no-access-log", "--log-level", "warning"]
-    with running(command, port, **program.environment, **environment(settings)) as server:
-        yield server
+    with running(command, port, **program.environment, **environment(settings)) as serving:
+        yield serving
 
 
 @contextmanager
@@ -99,18 +99,12 @@ def deployed(program: Program, workers: int, **settings: object) -> Iterator[Ser
     configuration = str(TEMPLATES / "common" / "deploy" / "gunicorn.conf.py")
     command = [sys.executable, "-m", "gunicorn", "--config", configuration]
     command += ["--bind", f"127.0.0.1:{port}", "--workers", str(workers), program.app]
-    with running(command, port, **program.environment, **environment(settings)) as server:
-        yield server
+    with running(command, port, **program.environment, **environment(settings)) as serving:
+        yield serving
 
 
 def environment(settings: dict[str, object]) -> dict[str, str]:
     return {name.upper(): str(value) for name, value in settings.items()}
-
-
-def pause(upstream: Server, seconds: float) -> None:
-    """Let the upstream take so long from now on."""
-    with urlopen(Request(f"{upstream.url}/{seconds}", method="PUT"), timeout=5):  # noqa: S310
-        pass
 
 
 @contextmanager
@@ -119,6 +113,12 @@ def upstream() -> Iterator[Server]:
     port = free_port()
     command = [sys.executable, "-m", "uvicorn", "benchmarks.upstream:app", "--port", str(port)]
     command += ["--no-access-log", "--log-level", "warning", "--lifespan", "off"]
-    command += ["--timeout-keep-alive", "120"]  # longer than any client keeps one
-    with running(command, port, PYTHONPATH=str(ROOT)) as server:
-        yield server
+    command += ["--timeout-keep-alive", "120"]  # longer than any client keeps a connection
+    with running(command, port, PYTHONPATH=str(ROOT)) as serving:
+        yield serving
+
+
+def set_upstream_seconds(upstream: Server, seconds: float) -> None:
+    """Let every call of the stub take so long from now on."""
+    with urlopen(Request(f"{upstream.url}/{seconds}", method="PUT"), timeout=5):  # noqa: S310
+        pass

@@ -1,25 +1,24 @@
--- Sends one kind of request, to notes in turn where the path says ID, and prints what came of it.
+-- Sends one kind of request, to one note after the other where the path says ID, and prints a report.
 
-local method, path, body, first, notes
-local turn = 0
+local method, path, body, notes
+local note = 0
 
 function init(args)
-   method, path, body = args[1], args[2], args[3]
-   first, notes = tonumber(args[4]), tonumber(args[5])
+   method, path, body, notes = args[1], args[2], args[3], tonumber(args[4])
    if body == "" then body = nil end
 end
 
 function request()
-   turn = (turn + 1) % notes
+   note = note % notes + 1
    local headers = {["Content-Type"] = body and "application/json"}
-   return wrk.format(method, (path:gsub("ID", first + turn)), headers, body)
+   return wrk.format(method, (path:gsub("ID", note)), headers, body)
 end
 
 function done(summary, latency, requests)
-   local failed = summary.errors
+   local errors = summary.errors
    io.write(string.format(
       '\n{"requests": %d, "seconds": %f, "failed": %d, "lost": %d, "p50": %f, "p99": %f}\n',
-      summary.requests, summary.duration / 1e6, failed.status,
-      failed.connect + failed.read + failed.write + failed.timeout,
+      summary.requests, summary.duration / 1e6, errors.status,
+      errors.connect + errors.read + errors.write + errors.timeout,
       latency:percentile(50) / 1e3, latency:percentile(99) / 1e3))
 end

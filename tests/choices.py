@@ -33,12 +33,9 @@ def source_folders(combination: Combination) -> list[Path]:
     return [TEMPLATES / "common", *(folder for folder in [*chosen, *shared] if folder.is_dir())]
 
 
-rooms = source_folders  # benchmarks/ and tests of the data layer still use this old name
-
-
-def python_path(combination: Combination, *more: Path) -> str:
+def python_path(combination: Combination) -> str:
     """Return the PYTHONPATH with which the code of a combination runs before it is rendered."""
-    return os.pathsep.join(map(str, [*more, *source_folders(combination)]))
+    return os.pathsep.join(map(str, source_folders(combination)))
 
 
 # The choices that decide about code; the others are about tools.

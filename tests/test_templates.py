@@ -43,14 +43,18 @@ MYPY = """
 strict = true
 plugins = pydantic.mypy
 explicit_package_bases = true
+[mypy-gunicorn.*,uvicorn_worker.*]
+follow_untyped_imports = true
 """
 PYTEST = """
 [pytest]
 addopts = -p no:schemathesis
+consider_namespace_packages = true
 asyncio_mode = auto
 asyncio_default_fixture_loop_scope = session
 asyncio_default_test_loop_scope = session
 filterwarnings = error
+consider_namespace_packages = true
 """
 
 OPENAPI = """

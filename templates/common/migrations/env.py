@@ -1,4 +1,4 @@
-"""How alembic reaches the database, and what it should look like."""
+"""alembic's environment: the tables that should exist, and the connection to the database."""
 
 import asyncio
 import logging
@@ -14,26 +14,24 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from service.domains import domains
+from service import domains  # noqa: F401  # imports all models, so their tables join the metadata
 from service.models import metadata
 from service.settings import DatabaseSettings, InvalidSettings
 
-# Any number will do, if all who migrate this database share it and nobody else takes it.
-LOCK = 5_432_001
-LOCK_TIMEOUT = 600  # seconds: another replica may be building an index
+# The key of the advisory lock. No other program may use it in this database.
+LOCK_KEY = 5_432_001
+LOCK_TIMEOUT = 600  # Seconds. Another replica may be building an index.
 TIMEOUTS = ("statement_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout")
 
 logging.basicConfig(format="%(message)s")
 logging.getLogger("alembic.runtime.migration").setLevel(logging.INFO)
 
-for _ in domains("models"):
-    pass  # importing them makes their tables join the metadata
 
-
-def run(**options: Any) -> None:
+def run_migrations(**options: Any) -> None:
     context.configure(
         target_metadata=metadata,
-        # Each migration commits by itself, so one that cannot run in a transaction may leave it.
+        # Each migration has a transaction of its own, which it may leave: CREATE INDEX CONCURRENTLY
+        # cannot run in one.
         transaction_per_migration=True,
         **options,
     )
@@ -42,37 +40,38 @@ def run(**options: Any) -> None:
 
 
 @asynccontextmanager
-async def locked(engine: AsyncEngine) -> AsyncIterator[None]:
-    """Hold a lock so that of several replicas that start at once only one migrates.
+async def migration_lock(engine: AsyncEngine) -> AsyncIterator[None]:
+    """Hold an advisory lock, so that replicas which start together migrate one after the other.
 
-    It is polled for: waiting in `pg_advisory_lock` would hold a snapshot, for which CREATE INDEX
-    CONCURRENTLY in another replica would wait in turn. It needs a connection of its own, in
-    AUTOCOMMIT for the same reason.
+    Polling is needed: a replica that waits in `pg_advisory_lock` holds a snapshot, and CREATE INDEX
+    CONCURRENTLY in another replica waits for that snapshot, which is a deadlock. For the same
+    reason the lock has a connection in AUTOCOMMIT, in addition to the one that migrates.
     """
-    lock = text("SELECT pg_try_advisory_lock(:key)").bindparams(key=LOCK)
+    lock = text("SELECT pg_try_advisory_lock(:key)").bindparams(key=LOCK_KEY)
     async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
         deadline = time.monotonic() + LOCK_TIMEOUT
         while not await connection.scalar(lock):
             if time.monotonic() > deadline:
                 raise CommandError(f"another migration has been running for {LOCK_TIMEOUT} s")
             await asyncio.sleep(0.2)
-        yield  # the lock ends with its connection
+        yield  # PostgreSQL releases the lock when its connection is closed.
 
 
 async def migrate(dsn: str) -> None:
     async def connect() -> "asyncpg.Connection[asyncpg.Record]":
-        # Migrations may take long, whatever the role's own settings are for requests. At startup,
-        # which PgBouncer refuses: through it they would reach other clients, and the lock nobody.
-        unlimited = dict.fromkeys(TIMEOUTS, "0")
-        return await asyncpg.connect(dsn, server_settings=unlimited)
+        # A migration may take long, so the role's timeouts, which are for requests, are turned off.
+        # PgBouncer refuses these settings. That is intended: through PgBouncer, statements of one
+        # client use different connections, so the advisory lock would protect nothing.
+        no_timeouts = dict.fromkeys(TIMEOUTS, "0")
+        return await asyncpg.connect(dsn, server_settings=no_timeouts)
 
     engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
-    async with locked(engine), engine.connect() as connection:
-        await connection.run_sync(lambda connection: run(connection=connection))
+    async with migration_lock(engine), engine.connect() as connection:
+        await connection.run_sync(lambda connection: run_migrations(connection=connection))
 
 
 if context.is_offline_mode():
-    run(dialect_name="postgresql", literal_binds=True)
+    run_migrations(dialect_name="postgresql", literal_binds=True)
 else:
     try:
         settings = DatabaseSettings.load()

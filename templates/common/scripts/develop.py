@@ -1,7 +1,7 @@
-"""What `make run`, `make migrate` and `make migration` do.
+"""The commands behind `make run`, `make migrate` and `make migration`.
 
-They use DATABASE_URL where the environment or .env sets it, else a PostgreSQL of their own, whose
-data stay in .postgres.
+They use the database that DATABASE_URL names in the environment or in `.env`. Without it they start
+a PostgreSQL server of their own, which keeps its data in `.postgres`.
 """
 
 import argparse
@@ -23,18 +23,18 @@ PYTHON = [sys.executable, "-m"]
 
 @contextmanager
 def database(url: str | None) -> Iterator[str]:
-    """Give the URL that is set, or that of a server of our own."""
+    """Yield the URL that is set, or that of a server of our own."""
     if url:
         yield url
     else:
         with postgres(Path(".postgres")) as url:
-            print(f"PostgreSQL, with its data in .postgres: {url}", flush=True)
+            print(f"Started PostgreSQL, with its data in .postgres: {url}", flush=True)
             yield url
 
 
 @contextmanager
 def upstream(url: str | None) -> Iterator[str]:
-    """Give the URL that is set, or that of the stub."""
+    """Yield the URL that is set, or that of the stub."""
     if url:
         yield url
         return
@@ -42,7 +42,7 @@ def upstream(url: str | None) -> Iterator[str]:
     command = [*PYTHON, "uvicorn", "scripts.upstream:app", "--port", str(port), "--lifespan", "off"]
     stub = subprocess.Popen([*command, "--log-level", "warning"])
     try:
-        print(f"Stub of the upstream: http://127.0.0.1:{port}", flush=True)
+        print(f"Started a stub of the upstream: http://127.0.0.1:{port}", flush=True)
         yield f"http://127.0.0.1:{port}"
     finally:
         stub.terminate()
@@ -50,9 +50,9 @@ def upstream(url: str | None) -> Iterator[str]:
 
 
 def alembic(*arguments: str) -> None:
-    done = subprocess.run([*PYTHON, "alembic", *arguments])
-    if done.returncode:
-        raise SystemExit(done.returncode)
+    completed = subprocess.run([*PYTHON, "alembic", *arguments])
+    if completed.returncode:
+        raise SystemExit(completed.returncode)
 
 
 def serve(port: int) -> None:
@@ -75,23 +75,24 @@ def main() -> None:
     commands.add_parser("migration").add_argument("message")
     arguments = parser.parse_args()
     if arguments.command == "migration" and not arguments.message:
-        raise SystemExit('Say what changed: make migration m="add tags to notes"')
+        raise SystemExit('A migration needs a message: make migration m="add tags to notes"')
 
-    # As settings.py reads them: what is empty is not set.
+    # The environment wins over .env, and an empty variable is not set, as in settings.py.
     environment = {name: value for name, value in os.environ.items() if value}
-    given = {**dotenv_values(".env"), **environment}
-    with database(given.get("DATABASE_URL")) as os.environ["DATABASE_URL"]:
+    variables = {**dotenv_values(".env"), **environment}
+    with database(variables.get("DATABASE_URL")) as os.environ["DATABASE_URL"]:
         alembic("upgrade", "head")
         if arguments.command == "migration":
             alembic("revision", "--autogenerate", "--message", arguments.message)
         elif arguments.command == "run":
-            with upstream(given.get("UPSTREAM_URL")) as os.environ["UPSTREAM_URL"]:
-                os.environ["LOG_FORMAT"] = given.get("LOG_FORMAT") or "console"
+            with upstream(variables.get("UPSTREAM_URL")) as os.environ["UPSTREAM_URL"]:
+                os.environ["LOG_FORMAT"] = variables.get("LOG_FORMAT") or "console"
                 serve(arguments.port)
 
 
 if __name__ == "__main__":
-    # What was started ends with us, also where make is told to end or runs in the background.
+    # Both signals raise KeyboardInterrupt, so that the blocks above stop what they started. A shell
+    # makes its background jobs ignore SIGINT, and `kill` sends SIGTERM.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     try:

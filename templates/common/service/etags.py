@@ -1,4 +1,4 @@
-"""Entity tags: the version of what is answered (RFC 9110, sections 8.8.3 and 13.1)."""
+"""Entity tags: the version of an answer (RFC 9110, sections 8.8.3 and 13.1)."""
 
 import re
 from collections.abc import Sequence
@@ -14,16 +14,23 @@ def etag(version: int) -> str:
 
 
 def versions(lines: Sequence[str] | None) -> list[int] | None:
-    """Read the versions named by the lines of an If-Match or If-None-Match header.
+    """Return the versions that the lines of an If-Match or If-None-Match header name.
 
-    None where there is no line, or a `*`: any version matches. Empty where one is malformed: none
-    does. A `W/` is ignored: nginx weakens the tags of what it compresses. (Written by hand
-    because the libraries that read these, such as werkzeug, let malformed ones pass.)
+    None means that every version matches: there is no line, or it is a `*`. An empty list means
+    that no version matches: the header is malformed, for example. A `W/` is ignored, because nginx
+    weakens the tags of the answers that it compresses. (The libraries that parse these headers,
+    such as werkzeug, accept malformed ones.)
     """
     value = ", ".join(lines or ())
     if not lines or value.strip() == "*":
         return None
     if not TAGS.fullmatch(value):
         return []
-    named = (int(version) for version in VERSION.findall(value))
-    return [version for version in named if version <= MAX_VERSION]
+    numbers = (int(version) for version in VERSION.findall(value))
+    return [number for number in numbers if number <= MAX_VERSION]
+
+
+def is_known(version: int, lines: Sequence[str] | None) -> bool:
+    """Return whether the lines of an If-None-Match header name this version, or every one."""
+    known = versions(lines)
+    return bool(lines) and (known is None or version in known)

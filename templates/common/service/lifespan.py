@@ -1,25 +1,33 @@
-"""What every request may use, opened once per process."""
+"""The resources that all requests share: opened when the process starts, closed at its end."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import TypeAlias, TypedDict
 
 from .database import Database
-from .domains import domains
 from .settings import Settings
 
-State = dict[str, Any]
+
+class State(TypedDict):
+    """What `request.state` holds for every handler. A domain with more of it extends this type."""
+
+    database: Database
 
 
-def lifespan(settings: Settings) -> Callable[[Any], AbstractAsyncContextManager[State]]:
-    """Open the database's pool and what each domain needs; close them at the end."""
+DomainLifespan: TypeAlias = Callable[[Settings, State], AbstractAsyncContextManager[State]]
+Lifespan: TypeAlias = Callable[[object], AbstractAsyncContextManager[Mapping[str, object]]]
+
+
+def lifespan(settings: Settings, domains: Iterable[DomainLifespan]) -> Lifespan:
+    """Open the database's pool, then the resources of each domain; close them in reverse order."""
 
     @asynccontextmanager
-    async def opened(app: Any) -> AsyncIterator[State]:
+    async def open_resources(app: object) -> AsyncIterator[Mapping[str, object]]:
         async with AsyncExitStack() as stack:
-            state: State = {"database": await stack.enter_async_context(Database(settings))}
-            for domain in domains("lifespan"):
-                state |= await stack.enter_async_context(domain.lifespan(settings))
-            yield state
+            state = State(database=await stack.enter_async_context(Database(settings)))
+            merged: dict[str, object] = {**state}
+            for domain in domains:
+                merged |= await stack.enter_async_context(domain(settings, state))
+            yield merged
 
-    return opened
+    return open_resources

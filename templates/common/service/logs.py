@@ -12,19 +12,19 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from .errors import frames
 from .settings import Settings
 
-# Of the request that is being answered.
+# The id of the current request.
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 
 def add_request_id(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
-    own = request_id.get()
-    if own is not None:
-        event["request_id"] = own
+    current = request_id.get()
+    if current is not None:
+        event["request_id"] = current
     return event
 
 
 def write_json(logger: WrappedLogger, name: str, event: EventDict) -> str:
-    """Render a line, all at once: structlog's processors for it take as long again."""
+    """Render a line in one step: a chain of structlog's own processors takes twice as long."""
     if "exc_info" in event:
         event = structlog.processors.format_exc_info(logger, name, event)
     event["timestamp"] = datetime.now(UTC)
@@ -33,7 +33,7 @@ def write_json(logger: WrappedLogger, name: str, event: EventDict) -> str:
 
 
 def hide_exception(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
-    """Tell of an exception in a library's line what it is and where from, but not what it says."""
+    """Replace the exception of a library's line by its type and its frames, without its message."""
     exception = event.pop("exc_info", None)
     if isinstance(exception, tuple) and exception[1] is not None:
         event["error"], event["at"] = exception[0].__name__, frames(exception[1])
@@ -41,7 +41,7 @@ def hide_exception(logger: WrappedLogger, name: str, event: EventDict) -> EventD
 
 
 def configure(settings: Settings) -> None:
-    """Send what this service and its libraries log to standard output, a line an event."""
+    """Write the logs of this service and its libraries to standard output, one line an event."""
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     shared: list[Processor] = [
         add_request_id,
@@ -64,7 +64,7 @@ def configure(settings: Settings) -> None:
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            # It may hold SQL and what users wrote, so its text is for debugging only.
+            # A message may hold SQL and users' data, so it is logged for debugging only.
             foreign_pre_chain=[*shared, *([hide_exception] if level > logging.DEBUG else [])],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render],
         )
@@ -76,12 +76,12 @@ def configure(settings: Settings) -> None:
         library = logging.getLogger(name)
         library.handlers = []
         library.propagate = True
-    # A line a request is written by `Requests`; without a handler to reach, uvicorn's own is off.
+    # RequestLogMiddleware writes the line of each request. Without a handler, uvicorn's own is off.
     access = logging.getLogger("uvicorn.access")
     access.handlers = []
     access.propagate = False
-    # The pool replaces what it lost; that a request failed is said by ours, without a traceback.
+    # The pool replaces lost connections, and our own log line says that a request failed.
     logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
-    # Each of these tells of every request or statement at `info`.
+    # At `info` each of these logs every request or statement.
     for name in ("alembic", "sqlalchemy.engine"):
         logging.getLogger(name).setLevel(max(level, logging.WARNING))

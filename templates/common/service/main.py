@@ -1,4 +1,4 @@
-"""What a server loads: `app`, made from the environment."""
+"""The application that a server loads, created with the settings of the environment."""
 
 import gc
 
@@ -14,7 +14,7 @@ except InvalidSettings as error:
 logs.configure(settings)
 app = create_app(settings)
 
-# What is there by now stays, so the garbage collector need not look through it again and again,
-# while every request waits: for tens of milliseconds, with SQLAlchemy.
+# The modules imported so far live as long as the process. Freezing them keeps the garbage collector
+# from searching them, which would delay all requests by tens of milliseconds each time.
 gc.collect()
 gc.freeze()

@@ -1,4 +1,4 @@
-"""What Prometheus reads at /metrics."""
+"""The metrics that Prometheus reads at /metrics."""
 
 import os
 from functools import cache
@@ -23,12 +23,12 @@ seconds = Histogram(
 
 
 @cache
-def answered(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
-    """Find what counts such requests, once: `labels` costs more than counting."""
+def request_metrics(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+    """Return the metrics with these labels, cached because `labels` costs more than counting."""
     return requests.labels(method, route, status), seconds.labels(method, route)
 
 
-# With several workers these are the sums over those that live.
+# With several workers these are the sums over the workers that are alive.
 pool_size = Gauge(
     "database_pool_size",
     "Connections that the pools may open.",
@@ -47,7 +47,7 @@ pool_waiting = Gauge(
 
 
 def exposition() -> bytes:
-    """Collect the metrics of this process, or of all workers where they share a folder."""
+    """Return the metrics of this process, or of all workers if they share a folder."""
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         return generate_latest(REGISTRY)
     registry = CollectorRegistry()

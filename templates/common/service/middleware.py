@@ -1,7 +1,7 @@
 """What happens to every request before and after its handler."""
 
 import re
-from random import getrandbits
+from secrets import token_hex
 from time import perf_counter
 
 import structlog
@@ -16,61 +16,53 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from . import metrics
 from .errors import DETAILS, problem, unexpected
 from .logs import request_id
+from .route_table import route_path, route_table
 from .settings import Settings
 
 log = structlog.get_logger()
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-# One of these tells that there is a body (RFC 9112, section 6).
-BODY = frozenset({b"content-length", b"transfer-encoding"})
-# Probes and scrapers come by address, whatever ALLOWED_HOSTS says.
+# Probes and Prometheus ask by address, whatever ALLOWED_HOSTS is.
 PROBES = frozenset({"/health/live", "/health/ready", "/metrics"})
 
 SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
 
-class Requests:
-    """An id, a log line and a set of metrics for each request.
-
-    By hand and in one, because it is done at every request.
-    """
+class RequestLogMiddleware:
+    """Gives each request an id, a log line and its metrics."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        self.log = log.bind()  # what `log` would else do anew for each line
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        for name, value in scope["headers"]:
-            if name == b"x-request-id" and SANE_ID.fullmatch(value):
-                own = value.decode()
-                break
-        else:
-            own = f"{getrandbits(128):032x}"  # `secrets` would ask the kernel
-        request_id.set(own)
-        scope["status"] = 0  # of a request that was never answered
+        current_id = dict(scope["headers"]).get(b"x-request-id", b"")
+        if not SANE_ID.fullmatch(current_id):
+            current_id = token_hex(16).encode()
+        request_id.set(current_id.decode())
+        # The labels are what the service knows, not what callers invent.
+        method = scope["method"] if scope["method"] in METHODS else "other"
+        route = route_table(scope["app"]).template(method, route_path(scope))
+        status = 0  # of a request that is never answered
         started = perf_counter()
 
-        async def answer(message: Message) -> None:
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
-                scope["status"] = message["status"]
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", own.encode())]
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", current_id)]
             await send(message)
 
         try:
-            await self.app(scope, receive, answer)
+            await self.app(scope, receive, send_with_id)
         finally:
             seconds = perf_counter() - started
-            # Labels come from what the service knows, not from what callers make up.
-            method = scope["method"] if scope["method"] in METHODS else "other"
-            route = getattr(scope.get("route"), "path", "none")
-            status = scope["status"]
-            requests, durations = metrics.answered(method, route, status)
+            requests, durations = metrics.request_metrics(method, route, status)
             requests.inc()
             durations.observe(seconds)
-            self.log.info(
+            log.info(
                 "request",
                 method=method,
                 route=route,
@@ -79,8 +71,8 @@ class Requests:
             )
 
 
-class Problems:
-    """Errors that a middleware answers as text become problem+json."""
+class ProblemDetailsMiddleware:
+    """Turns the errors that another middleware answers as text into problem+json."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -107,8 +99,8 @@ class Problems:
         await self.app(scope, receive, rewrite)
 
 
-class Unexpected:
-    """Answers 500 to what no handler of errors is for.
+class UnexpectedErrorMiddleware:
+    """Answers 500 to errors that have no handler.
 
     Starlette's own handler for these runs outside of all middleware, so its answer would lack the
     request id and the CORS headers.
@@ -118,32 +110,43 @@ class Unexpected:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
+        if scope["type"] != "http":
             await self.app(scope, receive, send)
+            return
+        answered = False
+
+        async def watch(message: Message) -> None:
+            nonlocal answered
+            answered = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watch)
         except ClientDisconnect:
-            pass  # in the middle of its body: nobody is left to be answered
+            pass  # The caller left before the end of the body, so nobody waits for an answer.
         except Exception as error:
-            if scope["type"] != "http" or scope["status"]:  # set by `Requests` at its beginning
-                raise  # the server logs it and hangs up: the only way to tell the caller now
+            if answered:
+                raise  # The server logs the error and closes the connection.
             await unexpected(error)(scope, receive, send)
 
 
-class WholeBody:
-    """Reads the body, up to the limit, before the handler runs, which may have no use for it.
+class RequestBodyMiddleware:
+    """Reads the whole body before the handler runs, even if the handler does not need it.
 
-    So one over the limit, whose reading fails, is refused before anything is done.
+    So a body over the limit is refused before anything is done.
     """
 
     def __init__(self, app: ASGIApp, limit: int) -> None:
         self.app = app
-        self.limited = Problems(RequestBodyLimitMiddleware(self.read, limit))
+        self.limited = ProblemDetailsMiddleware(RequestBodyLimitMiddleware(self.read, limit))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         app = self.app
         if scope["type"] == "http":
-            for name, _ in scope["headers"]:
-                if name in BODY:
-                    app = self.limited
+            headers = dict(scope["headers"])
+            # One of these means that there is a body (RFC 9112, section 6).
+            if b"content-length" in headers or b"transfer-encoding" in headers:
+                app = self.limited
         await app(scope, receive, send)
 
     async def read(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -160,8 +163,8 @@ class WholeBody:
         await self.app(scope, replay, send)
 
 
-class TrustedHost(TrustedHostMiddleware):
-    """Refuses other hosts' names, save from probes."""
+class AllowedHostsMiddleware(TrustedHostMiddleware):
+    """Refuses requests for other hosts, except probes."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] in PROBES:
@@ -171,7 +174,7 @@ class TrustedHost(TrustedHostMiddleware):
 
 
 def middleware(settings: Settings) -> list[Middleware]:
-    """List what wraps the routes, outermost first."""
+    """Return the middleware around the routes, the outermost first."""
     cors = Middleware(
         CORSMiddleware,
         allow_origins=settings.cors_origins,
@@ -179,15 +182,17 @@ def middleware(settings: Settings) -> list[Middleware]:
         allow_headers=["Content-Type", "If-Match", "If-None-Match", "X-Request-ID"],
         expose_headers=["ETag", "Location", "Retry-After", "X-Request-ID"],
     )
-    hosts = Middleware(TrustedHost, allowed_hosts=settings.allowed_hosts, www_redirect=False)
+    hosts = Middleware(
+        AllowedHostsMiddleware, allowed_hosts=settings.allowed_hosts, www_redirect=False
+    )
     guards = [
         *([cors] if settings.cors_origins else []),
         *([hosts] if "*" not in settings.allowed_hosts else []),
     ]
     return [
-        Middleware(Requests),
-        *([Middleware(Problems)] if guards else []),
+        Middleware(RequestLogMiddleware),
+        *([Middleware(ProblemDetailsMiddleware)] if guards else []),
         *guards,
-        Middleware(Unexpected),
-        Middleware(WholeBody, limit=settings.max_body_bytes),
+        Middleware(UnexpectedErrorMiddleware),
+        Middleware(RequestBodyMiddleware, limit=settings.max_body_bytes),
     ]

@@ -1,158 +1,125 @@
-"""How PostgreSQL is connected to and what its failures mean, whatever the pool."""
+"""How the service connects to PostgreSQL and what its errors mean, the same in every data layer."""
 
-import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
 
 import asyncpg
 
-from . import metrics
-from .errors import Collision, ReadOnly, StatementTimedOut, Unavailable
+from .errors import (
+    DatabaseReadOnly,
+    DatabaseUnavailable,
+    StatementTimeout,
+    TransactionConflict,
+    TransactionNotCommitted,
+)
 from .settings import DatabaseSettings
 
-# Failures that the caller did not cause, by SQLSTATE or its class:
+# Errors that the caller did not cause, by SQLSTATE or by its class (the first two characters):
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
-SQLSTATES: Mapping[str, type[Unavailable]] = {
-    "08": Unavailable,  # connection exception
-    "25006": ReadOnly,
-    "25P03": StatementTimedOut,  # idle in a transaction for too long
-    "25P04": StatementTimedOut,  # the transaction took too long
-    "28": Unavailable,  # the server does not let us in
-    "3D000": Unavailable,  # the database does not exist (yet)
-    "40001": Collision,  # serialization failure
-    "40P01": Collision,  # deadlock
-    "53": Unavailable,  # out of connections, memory or disk
-    "55P03": StatementTimedOut,  # lock not available
-    "57": Unavailable,  # the operator is shutting it down
-    "57014": StatementTimedOut,
-    "58": Unavailable,  # a system error on the server
+ERRORS_BY_SQLSTATE: Mapping[str, type[DatabaseUnavailable]] = {
+    "08": DatabaseUnavailable,  # connection exception
+    "25006": DatabaseReadOnly,
+    "25P03": StatementTimeout,  # idle in a transaction for too long
+    "25P04": StatementTimeout,  # the transaction took too long
+    "28": DatabaseUnavailable,  # the server does not accept the user
+    "3D000": DatabaseUnavailable,  # the database does not exist (yet)
+    "40001": TransactionConflict,  # serialization failure
+    "40P01": TransactionConflict,  # deadlock
+    "53": DatabaseUnavailable,  # out of connections, memory or disk
+    "55P03": StatementTimeout,  # lock not available
+    "57": DatabaseUnavailable,  # the server is shutting down
+    "57014": StatementTimeout,
+    "58": DatabaseUnavailable,  # a system error on the server
 }
 
-T = TypeVar("T")
+
+RESET_TIMEOUT = 1  # second, after which a connection is closed instead
 
 
-class Turns:
-    """Turns at the pool, as many as it has connections: first come, first served.
+class CommitCheckedConnection(asyncpg.Connection):
+    """A connection whose COMMIT raises an error unless everything was stored.
 
-    Of a pool's own queue who asks just when a connection is free takes it, past all who wait: under
-    load some would wait for many times as long as others, and too long. (By hand, because asyncio's
-    semaphore takes 1 to 3 % of the instructions of reading a note.)
-    """
-
-    def __init__(self, settings: DatabaseSettings) -> None:
-        self._free = settings.database_pool_size  # 0 as long as anybody waits
-        self._waiting: deque[asyncio.Future[None]] = deque()
-        self._timeout = settings.database_pool_timeout
-
-    async def take(self, acquire: Callable[[], Awaitable[T]]) -> T:
-        """Wait for a turn, and call `acquire`. Raises TimeoutError when that took too long."""
-        if self._free:
-            # Who need not wait may have to connect, or to wait while a connection is rolled back:
-            # the bounds of both are in `connect_options`.
-            self._free -= 1
-            return await self._taken(acquire)
-        async with asyncio.timeout(self._timeout):
-            with metrics.pool_waiting.track_inprogress():
-                await self._wait()
-            return await self._taken(acquire)
-
-    async def _wait(self) -> None:
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if not turn.cancelled():  # it came at the same moment
-                self._pass_on()
-            while self._waiting and self._waiting[0].done():  # or they would pile up
-                self._waiting.popleft()
-            raise
-
-    async def _taken(self, acquire: Callable[[], Awaitable[T]]) -> T:
-        metrics.pool_in_use.inc()
-        try:
-            return await acquire()
-        except BaseException:
-            self.give_back()
-            raise
-
-    def give_back(self) -> None:
-        metrics.pool_in_use.dec()
-        self._pass_on()
-
-    def _pass_on(self) -> None:
-        while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():  # or it was cancelled, and nobody waits for it
-                turn.set_result(None)
-                return
-        self._free += 1
-
-
-class NotCommitted(RuntimeError):
-    """A statement of a transaction failed, but its error was swallowed."""
-
-
-class FrankConnection(asyncpg.Connection):
-    """A connection that tells when a transaction's COMMIT did not commit.
-
-    Where a statement failed PostgreSQL makes it a ROLLBACK, and asyncpg says nothing: a handler
-    that swallowed the error would answer as if everything were stored.
+    After a statement of the transaction has failed PostgreSQL answers COMMIT with ROLLBACK. asyncpg
+    does not report that, so a handler that swallows the statement's error would answer 2xx.
     """
 
     async def execute(self, query: str, *args: object, **options: Any) -> str:
-        """Raises NotCommitted."""
-        status = await super().execute(query, *args, **options)
-        if status == "ROLLBACK" and query.startswith("COMMIT"):
-            raise NotCommitted
+        """Raises TransactionNotCommitted, and DatabaseUnavailable when COMMIT conflicted."""
+        if not query.startswith("COMMIT"):
+            return await super().execute(query, *args, **options)
+        try:
+            status = await super().execute(query, *args, **options)
+        except asyncpg.TransactionRollbackError as error:
+            # Not a TransactionConflict: after COMMIT was sent nothing is tried again.
+            raise DatabaseUnavailable from error
+        if status == "ROLLBACK":
+            raise TransactionNotCommitted
         return status
 
 
 def connect_options(settings: DatabaseSettings) -> dict[str, Any]:
-    """Give the options of `asyncpg.connect` that are the same for every pool."""
+    """Return the options of `asyncpg.connect` that are the same in every pool."""
     options: dict[str, Any] = {
-        "connection_class": FrankConnection,
+        "connection_class": CommitCheckedConnection,
         "timeout": settings.database_pool_timeout,
-        # A little later than the server's own, which costs no connection.
+        # A little later than the server's own timeout, after which the connection is still usable.
         "command_timeout": settings.database_statement_timeout + 0.5,
         "server_settings": {"application_name": __name__.partition(".")[0]},
     }
     if settings.database_pgbouncer:
-        # The next transaction may be on another server connection, without our statements; and
-        # PgBouncer refuses settings it does not track, so there ALTER ROLE has the timeout.
+        # Each transaction may run on another server connection, which lacks the statements that
+        # were prepared before. PgBouncer refuses timeouts here, so ALTER ROLE must set them.
         options["statement_cache_size"] = 0
     else:
         milliseconds = str(int(settings.database_statement_timeout * 1000))
-        options["server_settings"] |= {
-            "statement_timeout": milliseconds,
-            "idle_in_transaction_session_timeout": milliseconds,
-        }
+        for name in ("statement_timeout", "idle_in_transaction_session_timeout"):
+            options["server_settings"][name] = milliseconds
     return options
 
 
-def failure(error: BaseException, *, connected: bool) -> Unavailable | None:
-    """Translate what asyncpg raised; None where it is a fault of ours, or not asyncpg's at all.
-
-    connected: whether the connection still is.
-    """
-    kind: type[Unavailable] | None = None
+def translate(error: BaseException, *, is_connected: bool) -> DatabaseUnavailable | None:
+    """Return the answer to an error of asyncpg that the caller did not cause, else None."""
+    if isinstance(error, asyncpg.InvalidCachedStatementError | asyncpg.OutdatedSchemaCacheError):
+        return TransactionConflict()  # a table or type was altered since the statement was prepared
     if isinstance(error, asyncpg.PostgresError):
         sqlstate = error.sqlstate or ""
-        kind = SQLSTATES.get(sqlstate) or SQLSTATES.get(sqlstate[:2])
-    elif isinstance(error, TimeoutError):
-        kind = StatementTimedOut
-    elif isinstance(error, OSError | asyncpg.InternalClientError) or (
-        isinstance(error, asyncpg.InterfaceError) and not connected
-    ):
-        kind = Unavailable
-    return kind() if kind else None
+        answer = ERRORS_BY_SQLSTATE.get(sqlstate) or ERRORS_BY_SQLSTATE.get(sqlstate[:2])
+        return answer() if answer else None
+    if isinstance(error, TimeoutError):
+        return StatementTimeout()
+    # asyncpg raises InterfaceError for a lost connection, but for wrong arguments, too.
+    is_lost = isinstance(error, asyncpg.InterfaceError) and not is_connected
+    if is_lost or isinstance(error, OSError | asyncpg.InternalClientError):
+        return DatabaseUnavailable()
+    return None
 
 
-def is_useless_after(error: BaseException) -> bool:
-    """Tell whether a connection is not to be used again, not even for a ROLLBACK.
+def is_unusable_after(error: BaseException) -> bool:
+    """Return whether a connection must be closed after `error`, without another statement.
 
-    Its server is silent, and would be waited for once more. Or it has become read-only, and after
-    a failover another one may be at its address.
+    After a timeout the server may be silent, so that a ROLLBACK would only wait again. After a
+    failover a server that has become read-only may no longer be the one at its address.
     """
     return isinstance(error, TimeoutError | asyncpg.ReadOnlySQLTransactionError)
+
+
+async def reset_or_close(
+    connection: "asyncpg.Connection[asyncpg.Record]", error: BaseException
+) -> bool:
+    """Make a connection fit for the next request after `error`, and return whether that worked.
+
+    A statement may still be running on it, for example one of a `gather` of which another raised.
+    Then asyncpg refuses to reset the connection, and it is closed.
+    """
+    is_reset = False
+    try:
+        with suppress(Exception):  # it is busy or lost
+            if not is_unusable_after(error):
+                await connection.reset(timeout=RESET_TIMEOUT)
+                is_reset = True
+    finally:
+        if not is_reset:
+            with suppress(asyncpg.InterfaceError):  # the pool has already taken it back
+                connection.terminate()
+    return is_reset

@@ -1,35 +1,35 @@
-"""Transactions that collided with another are tried again."""
+"""What conflicted with a concurrent change is tried again."""
 
+import asyncio
+import random
 from collections.abc import Awaitable, Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
-import stamina
-
-from .errors import Collision
+from .errors import TransactionConflict
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+DELAYS = (0.01, 0.05, 0.1)  # seconds before the second, third and fourth attempt, at most
 
-def retried(function: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
-    """Run `function` again, up to three times more, if its transaction collided.
 
-    It must open the transaction itself (what is retried is the whole of it), and do nothing but
-    ask the database: an upstream would be called again as well.
+def retry_on_conflict(function: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+    """Call `function` again, up to three more times, when it raises TransactionConflict.
+
+    The function must open the block of `connection()` or `transaction()` itself, because the whole
+    block is repeated. It must not call anything except the database: an upstream would be called
+    again as well.
     """
 
     @wraps(function)
     async def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return await function(*args, **kwargs)
-        except Collision:
-            pass
-        async for attempt in stamina.retry_context(
-            on=Collision, attempts=3, wait_initial=0.01, wait_max=0.1, wait_jitter=0.05
-        ):
-            with attempt:
+        for delay in DELAYS:
+            try:
                 return await function(*args, **kwargs)
-        raise AssertionError("unreachable: the last attempt returns or raises")
+            except TransactionConflict:
+                # A random pause, so that the two transactions do not meet again.
+                await asyncio.sleep(random.uniform(0, delay))  # noqa: S311
+        return await function(*args, **kwargs)
 
     return wrapper

@@ -1,4 +1,4 @@
-"""What the environment decides."""
+"""The settings, read from the environment and, in development, from `.env`."""
 
 import os
 from typing import Annotated, Any, Literal, Self
@@ -7,146 +7,153 @@ from urllib.parse import SplitResult, parse_qs, urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+DATABASE_URL_FORM = "postgresql://user:password@host:port/name"
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
-FORM = "postgresql://user:password@host:port/name"
 
 
 def split_url(url: str) -> SplitResult:
-    """Split a URL that is one; what urlsplit says of others would repeat their parts."""
+    """Split a URL. The error for an invalid one does not repeat any part of it."""
     try:
         parts = urlsplit(url)
-        for address in parts.netloc.rpartition("@")[2].split(","):  # PostgreSQL takes several
+        # A PostgreSQL URL may name several hosts.
+        for address in parts.netloc.rpartition("@")[2].split(","):
             _ = urlsplit(f"//{address}").port
     except ValueError:
-        message = "is no URL: what is special in a password is written like %23"
+        message = "is not a valid URL: a special character in a password must be escaped, # as %23"
         raise ValueError(message) from None
     return parts
 
 
-def postgresql_url(secret: SecretStr) -> SecretStr:
-    """Refuse what asyncpg could not connect to, in words that do not repeat the password."""
+def check_database_url(secret: SecretStr) -> SecretStr:
+    """Refuse a URL that asyncpg could not use. The errors do not repeat the password."""
     url = split_url(secret.get_secret_value())
     if url.scheme not in ("postgresql", "postgres"):
-        raise ValueError(f"must read {FORM}")
+        raise ValueError(f"must look like {DATABASE_URL_FORM}")
     if url.fragment:
-        raise ValueError("holds a #: what is special in a password is written like %23")
+        raise ValueError("must not contain a #: in a password it must be escaped as %23")
     if not url.path.strip("/"):
-        raise ValueError(f"names no database: {FORM}")
-    modes = parse_qs(url.query).get("sslmode", ["prefer"])
-    if modes[-1] not in SSL_MODES:
+        raise ValueError(f"must end with the name of a database: {DATABASE_URL_FORM}")
+    ssl_modes = parse_qs(url.query).get("sslmode", ["prefer"])
+    if ssl_modes[-1] not in SSL_MODES:
         raise ValueError(f"sslmode must be one of {', '.join(SSL_MODES)}")
     return secret
 
 
-def http_url(url: str) -> str:
+def check_http_url(url: str) -> str:
+    """Return the URL without a slash at its end."""
     parts = split_url(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("must start with http:// or https:// and name a host")
-    if parts.query or parts.fragment or not url.isprintable() or " " in url:
-        raise ValueError("must end with its path, and hold no space or control character")
+        raise ValueError("must start with http:// or https:// and a host")
+    if parts.query or parts.fragment:
+        raise ValueError("must not contain a query or a fragment")
+    if not url.isprintable() or " " in url:
+        raise ValueError("must not contain spaces or control characters")
     return url.rstrip("/")
 
 
-def origin(value: str) -> str:
-    parts = split_url(value)
-    if value != "*" and value != f"{parts.scheme}://{parts.netloc}":
-        raise ValueError("every origin must read like https://app.example.com, or be *")
-    return value
+def check_origin(origin: str) -> str:
+    parts = split_url(origin)
+    if origin != "*" and origin != f"{parts.scheme}://{parts.netloc}":
+        raise ValueError("each origin must look like https://app.example.com, or be *")
+    return origin
 
 
-def host(value: str) -> str:
-    if "*" in value.removeprefix("*.") and value != "*":
-        raise ValueError("a * may only stand alone or in front, as in *.example.com")
-    if ":" in value or "/" in value:
-        raise ValueError("a host is a name alone, without scheme and port")
-    return value
+def check_host(host: str) -> str:
+    if "*" in host.removeprefix("*.") and host != "*":
+        raise ValueError("a * may only stand alone or at the start, as in *.example.com")
+    if ":" in host or "/" in host:
+        raise ValueError("each host must be a name without scheme and port")
+    return host
 
 
-def split(value: object) -> object:
-    """Take `a, b` for ("a", "b")."""
+def split_commas(value: object) -> object:
+    """Split "a, b" into ("a", "b"); leave anything except a string as it is."""
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     return value
 
 
-Origins = Annotated[
-    tuple[Annotated[str, AfterValidator(origin)], ...], NoDecode, BeforeValidator(split)
-]
-Hosts = Annotated[
-    tuple[Annotated[str, AfterValidator(host)], ...], NoDecode, BeforeValidator(split)
-]
+def lower_case(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
 
 
-def usable_cpus() -> int:
-    """Count the CPUs this process may run on, which `taskset` and cpusets make fewer.
+Origin = Annotated[str, AfterValidator(check_origin)]
+Host = Annotated[str, AfterValidator(check_host)]
+# pydantic-settings would expect JSON for a tuple; NoDecode leaves the string to `split_commas`.
+Origins = Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(split_commas)]
+Hosts = Annotated[tuple[Host, ...], NoDecode, BeforeValidator(split_commas)]
+# In seconds: at least a millisecond, at most a day.
+Duration = Annotated[float, Field(ge=0.001, le=86_400, allow_inf_nan=False)]
 
-    A container's quota of CPU time does not: there, set WEB_CONCURRENCY.
+
+def default_web_concurrency() -> int:
+    """Return the number of CPUs that this process may use, at most 4.
+
+    `taskset` and cpusets are respected. A container's quota of CPU time is not, so set
+    WEB_CONCURRENCY there.
     """
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-Seconds = Annotated[float, Field(ge=0.001, le=86_400, allow_inf_nan=False)]
-Lower = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
+    cpus = os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):  # Linux has it, macOS does not.
+        cpus = len(os.sched_getaffinity(0))
+    return min(cpus, 4)
 
 
 class InvalidSettings(Exception):
-    """Says which settings are missing or wrong, never what they are set to."""
+    """Names the settings that are missing or wrong, but never shows their values."""
 
     def __init__(self, error: ValidationError) -> None:
-        faults = []
-        for fault in error.errors(include_url=False, include_input=False):
-            name = str(fault["loc"][0]).upper()
-            if fault["type"] == "missing":
-                faults.append(f"{name} is not set: see .env.example")
+        problems = []
+        for detail in error.errors(include_url=False, include_input=False):
+            name = str(detail["loc"][0]).upper()
+            if detail["type"] == "missing":
+                problems.append(f"{name} is not set: see .env.example")
             else:
-                faults.append(f"{name}: {fault['msg'].removeprefix('Value error, ')}")
-        super().__init__("; ".join(faults))
+                problems.append(f"{name}: {detail['msg'].removeprefix('Value error, ')}")
+        super().__init__("; ".join(problems))
 
 
 class DatabaseSettings(BaseSettings):
-    """How the database is reached: all that migrations need."""
+    """How to connect to the database. Migrations need no other settings."""
 
     model_config = SettingsConfigDict(
         env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
     )
 
-    database_url: Annotated[SecretStr, AfterValidator(postgresql_url)]
+    database_url: Annotated[SecretStr, AfterValidator(check_database_url)]
     database_pool_size: Annotated[int, Field(ge=1, le=10_000)] = 10
-    database_pool_timeout: Seconds = 5
-    database_pool_recycle: Seconds = 1800
-    database_statement_timeout: Seconds = 5
+    database_pool_timeout: Duration = 5
+    database_pool_recycle: Duration = 1800
+    database_statement_timeout: Duration = 5
     database_pgbouncer: bool = False
     database_connection_limit: Annotated[int, Field(ge=1)] | None = None
 
     @classmethod
     def load(cls, **values: Any) -> Self:
-        """Read the environment; `values` win over it. Raises InvalidSettings."""
+        """Read the environment, except for `values`, which override it. Raises InvalidSettings."""
         try:
             return cls(**values)
         except ValidationError as error:
-            # `from None`: the original would print what the settings are set to.
+            # `from None`, because a traceback of the original error would show the values.
             raise InvalidSettings(error) from None
 
     @property
     def dsn(self) -> str:
-        """The database's URL, password and all: never log it."""
+        """The URL of the database. It contains the password, so never log it."""
         return self.database_url.get_secret_value()
 
 
 class Settings(DatabaseSettings):
-    """All that the service needs."""
+    """The settings of the service. `.env.example` describes them all."""
 
-    upstream_url: Annotated[str, AfterValidator(http_url)]
-    upstream_timeout: Seconds = 10
+    upstream_url: Annotated[str, AfterValidator(check_http_url)]
+    upstream_timeout: Duration = 10
     upstream_max_connections: Annotated[int, Field(ge=1)] = 1000
     cors_origins: Origins = ()
     allowed_hosts: Hosts = ("*",)
     max_body_bytes: Annotated[int, Field(ge=1)] = 1_048_576
-    log_level: Annotated[Literal["debug", "info", "warning", "error", "critical"], Lower] = "info"
-    log_format: Annotated[Literal["json", "console"], Lower] = "json"
-    web_concurrency: Annotated[int, Field(ge=1)] = Field(
-        default_factory=lambda: min(usable_cpus(), 4)
-    )
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(lower_case)
+    ] = "info"
+    log_format: Annotated[Literal["json", "console"], BeforeValidator(lower_case)] = "json"
+    web_concurrency: Annotated[int, Field(ge=1)] = Field(default_factory=default_web_concurrency)
     graceful_timeout: Annotated[int, Field(ge=1)] = 30

@@ -1,4 +1,4 @@
-"""A database of the tests' own, and the service on it with a pool of one."""
+"""Fixtures: a migrated database, and the service on it with a pool of one connection."""
 
 import logging
 import os
@@ -13,15 +13,18 @@ from prometheus_client import REGISTRY
 
 from scripts.develop import upstream
 from scripts.postgres import postgres
-from tests.databases import Sql, alembic, new_database
-from tests.process import Process, started
+from tests.postgres_proxy import PostgresProxy
+from tests.process import ServiceProcess, run_service
 from tests.serving import Settings, serve
-from tests.wire import Wire
+from tests.temporary_database import Sql, alembic, temporary_database
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[str]:
-    """The URL of a server: what DATABASE_URL names, of which no database is touched, or ours."""
+def server_url() -> Iterator[str]:
+    """The URL of a PostgreSQL server: DATABASE_URL if that is set, else a temporary server.
+
+    The tests create a database of their own there, and do not touch the one that the URL names.
+    """
     if url := os.environ.get("DATABASE_URL") or dotenv_values(".env").get("DATABASE_URL"):
         yield url
     else:
@@ -30,8 +33,8 @@ def server() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def environment(server: str) -> Iterator[None]:
-    """Keep what the developer has set away from the service."""
+def environment(server_url: str) -> Iterator[None]:
+    """An environment without the developer's settings, and logging at the level `info`."""
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
             if name.lower() in Settings.model_fields:
@@ -42,15 +45,18 @@ def environment(server: str) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-async def database_url(server: str) -> AsyncIterator[str]:
-    async with new_database(server) as url:
+async def database_url(server_url: str) -> AsyncIterator[str]:
+    async with temporary_database(server_url) as url:
         await alembic(url, "upgrade", "head")
         yield url
 
 
 @pytest.fixture(scope="session")
 def settings(database_url: str) -> Settings:
-    """A pool of one: a handler that holds a connection while it waits is a deadlock here."""
+    """Settings with a pool of one.
+
+    A handler that holds a connection while it waits for something else deadlocks here.
+    """
     return Settings.load(
         _env_file=None,
         database_url=database_url,
@@ -63,27 +69,34 @@ def settings(database_url: str) -> Settings:
 
 
 @pytest.fixture(scope="session")
-async def service(settings: Settings) -> AsyncIterator[AsyncClient]:
+async def shared_client(settings: Settings) -> AsyncIterator[AsyncClient]:
+    """A client of the service, which is started once for all tests."""
     async with serve(settings) as client:
         yield client
 
 
 @pytest.fixture(scope="session")
-async def process(
+async def service_process(
     settings: Settings, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Process]:
-    """The service as in production, for the name 127.0.0.1, with the stub of its upstream."""
+) -> AsyncIterator[ServiceProcess]:
+    """The service under gunicorn, for the host 127.0.0.1, with a stub of its upstream."""
     folder = tmp_path_factory.mktemp("service")
     with upstream(None) as url:
         hosts = {"ALLOWED_HOSTS": "127.0.0.1"}
-        async with started(settings, folder, UPSTREAM_URL=url, **hosts) as process:
+        async with run_service(settings, folder, UPSTREAM_URL=url, **hosts) as process:
             yield process
 
 
-@pytest.fixture
-async def sql(database_url: str) -> AsyncIterator[Sql]:
-    """The test's own connection to the database, whose tables are empty."""
+@pytest.fixture(scope="session")
+async def connection(database_url: str) -> AsyncIterator[Sql]:
     connection = await asyncpg.connect(database_url, command_timeout=10)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def sql(connection: Sql) -> AsyncIterator[Sql]:
+    """A connection of the test itself to the service's database, whose tables are empty."""
     tables = await connection.fetchval(
         "SELECT string_agg(format('%I', tablename), ', ') FROM pg_tables"
         " WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
@@ -91,20 +104,20 @@ async def sql(database_url: str) -> AsyncIterator[Sql]:
     if tables:
         await connection.execute(f"TRUNCATE {tables} RESTART IDENTITY CASCADE")
     yield connection
-    await connection.close()
+    await connection.reset()
 
 
 @pytest.fixture
-async def client(service: AsyncClient, sql: Sql) -> AsyncIterator[AsyncClient]:
-    """Whoever asks the service, whose one connection must be free again at the end."""
-    yield service
+async def client(shared_client: AsyncClient, sql: Sql) -> AsyncIterator[AsyncClient]:
+    """A client of the service on empty tables. No connection may be in use after the test."""
+    yield shared_client
     assert REGISTRY.get_sample_value("database_pool_in_use") == 0
 
 
 @pytest.fixture
-async def wire(database_url: str) -> AsyncIterator[Wire]:
-    """A way to the database that counts statements and that the test can cut."""
-    wire = Wire(database_url)
-    await wire.start()
-    yield wire
-    await wire.stop()
+async def postgres_proxy(database_url: str) -> AsyncIterator[PostgresProxy]:
+    """A proxy in front of the database that records statements and can fail."""
+    proxy = PostgresProxy(database_url)
+    await proxy.start()
+    yield proxy
+    await proxy.stop()

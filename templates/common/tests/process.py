@@ -1,4 +1,4 @@
-"""The service as a process of its own, served as in production, to be told bytes as they are."""
+"""The service in a process of its own, under gunicorn, and requests sent to it byte by byte."""
 
 import asyncio
 import os
@@ -7,7 +7,7 @@ import sys
 from asyncio.subprocess import PIPE, STDOUT
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from httpx2 import Response
@@ -21,84 +21,95 @@ APP = Settings.__module__.replace("settings", "main:app")
 
 
 @dataclass(frozen=True)
-class Process:
+class ServiceProcess:
     port: int
-    lines: list[str]  # all that it wrote, to either stream
+    output: list[str] = field(default_factory=list)  # lines of stdout and stderr
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    async def tell(self, *parts: bytes) -> Response:
-        """Send `parts` until they end or the connection does, and return what was answered."""
+    async def send(self, *parts: bytes) -> Response:
+        """Send the parts of one request and return the response.
+
+        The service may respond, and close the connection, before all parts are sent.
+        """
         loop = asyncio.get_running_loop()
-        # Not asyncio's streams: they forget the answer where the service hangs up on what is sent.
+        # A plain socket, because asyncio's streams lose a response that comes before the
+        # connection is closed in the middle of the request.
         with socket.create_connection(("127.0.0.1", self.port)) as client:
             client.setblocking(False)
             async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
-                sending = tasks.create_task(send(client, parts))
-                answer = b""
+                sending = tasks.create_task(send_all(client, parts))
+                received = b""
                 with suppress(ConnectionError):
-                    while part := await loop.sock_recv(client, 65536):
-                        answer += part
+                    while data := await loop.sock_recv(client, 65536):
+                        received += data
                 sending.cancel()
-        head, _, body = answer.partition(b"\r\n\r\n")
-        status, *lines = head.split(b"\r\n")
+        head, _, body = received.partition(b"\r\n\r\n")
+        status_line, *lines = head.split(b"\r\n")
         headers = [(name, value) for name, _, value in (line.partition(b": ") for line in lines)]
-        return Response(int(status.split()[1]), headers=headers, content=body)
+        return Response(int(status_line.split()[1]), headers=headers, content=body)
 
 
-async def send(client: socket.socket, parts: Iterable[bytes]) -> None:
+async def send_all(client: socket.socket, parts: Iterable[bytes]) -> None:
     with suppress(ConnectionError):
         for part in parts:
             await asyncio.get_running_loop().sock_sendall(client, part)
 
 
-def request(method: str, target: str, *headers: str | bytes, body: bytes = b"") -> bytes:
-    """Write down a request, which need not be what its headers say."""
-    given = [line.encode() if isinstance(line, str) else line for line in headers]
-    if not any(line.startswith(b"Host:") for line in given):
-        given.append(b"Host: 127.0.0.1")
-    first = f"{method} {target} HTTP/1.1".encode()
-    return b"\r\n".join([first, b"Connection: close", *given, b"", body])
+def raw_request(method: str, target: str, *headers: str | bytes, body: bytes = b"") -> bytes:
+    """Return the bytes of a request. The headers are sent as they are, even if they are wrong."""
+    lines = [line.encode() if isinstance(line, str) else line for line in headers]
+    if not any(line.startswith(b"Host:") for line in lines):
+        lines.append(b"Host: 127.0.0.1")
+    request_line = f"{method} {target} HTTP/1.1".encode()
+    return b"\r\n".join([request_line, b"Connection: close", *lines, b"", body])
 
 
 @asynccontextmanager
-async def started(settings: Settings, folder: Path, **environment: str) -> AsyncIterator[Process]:
-    """Run the service until the end of the block, on `settings` changed by `environment`."""
-    process = Process(free_port(), [])
-    given = {
-        "DATABASE_URL": settings.dsn,
-        "DATABASE_POOL_SIZE": str(settings.database_pool_size),
-        "UPSTREAM_URL": settings.upstream_url,
-        **environment,
-    }
-    running = await asyncio.create_subprocess_exec(
-        *[*GUNICORN, "--bind", f"127.0.0.1:{process.port}", APP],
-        cwd=folder,  # where no .env is
-        env={**os.environ, **given},
+async def run_service(
+    settings: Settings, folder: Path, **environment: str
+) -> AsyncIterator[ServiceProcess]:
+    """Run the service until the block ends, with `environment` in addition to `settings`.
+
+    folder: the working directory, which must contain no .env file.
+    """
+    service = ServiceProcess(free_port())
+    process = await asyncio.create_subprocess_exec(
+        *[*GUNICORN, "--bind", f"127.0.0.1:{service.port}", APP],
+        cwd=folder,
+        env={
+            **os.environ,
+            "DATABASE_URL": settings.dsn,
+            "DATABASE_POOL_SIZE": str(settings.database_pool_size),
+            "UPSTREAM_URL": settings.upstream_url,
+            **environment,
+        },
         stdout=PIPE,
         stderr=STDOUT,
     )
-    output = running.stdout
-    assert output is not None
-    ready = asyncio.Event()
-
-    async def listen() -> None:
-        async for line in output:
-            process.lines.append(line.decode())
-            if b"Application startup complete" in line:
-                ready.set()
-        ready.set()
-
-    listening = asyncio.create_task(listen())
+    started = asyncio.Event()
+    reading = asyncio.create_task(read_output(process, service.output, started))
     try:
         async with asyncio.timeout(60):
-            await ready.wait()
-        assert not listening.done(), process.lines
-        yield process
+            await started.wait()
+        assert not reading.done(), service.output
+        yield service
     finally:
         with suppress(ProcessLookupError):
-            running.terminate()
-        await listening
-        await running.wait()
+            process.terminate()
+        await reading
+        await process.wait()
+
+
+async def read_output(
+    process: asyncio.subprocess.Process, output: list[str], started: asyncio.Event
+) -> None:
+    """Read lines until the process ends. Set `started` when the service has started or ended."""
+    assert process.stdout is not None
+    async for line in process.stdout:
+        output.append(line.decode())
+        if b"Application startup complete" in line:
+            started.set()
+    started.set()

@@ -1,4 +1,4 @@
-"""The service in this process, asked over HTTP without a server between, or with one."""
+"""The service in the process of the tests, called over HTTP with or without a server."""
 
 import asyncio
 import socket
@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.app import create_app
 from service.settings import Settings
 
-__all__ = ["Settings", "create_app", "listen", "problem", "serve"]
+__all__ = ["Settings", "assert_problem", "create_app", "serve", "serve_on_port"]
 
 
 @asynccontextmanager
@@ -22,12 +22,14 @@ async def serve(
     settings: Settings,
     *,
     routes: Sequence[BaseRoute] = (),
-    around: Callable[[ASGIApp], ASGIApp] = lambda app: app,
+    wrap: Callable[[ASGIApp], ASGIApp] = lambda app: app,
     **changes: object,
 ) -> AsyncIterator[AsyncClient]:
-    """Run the service on `settings`, with `changes` to them and `routes` of the test's own.
+    """Start the service and yield a client that calls it without a server.
 
-    around: what the test puts between a server and the service.
+    routes: added to the service's own.
+    wrap: returns the application to call in place of the service.
+    changes: settings to replace.
     """
     app = create_app(settings.model_copy(update=changes))
     app.router.routes.extend(routes)
@@ -36,30 +38,33 @@ async def serve(
         async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
             await app({**scope, "state": dict(state or {})}, receive, send)
 
-        transport = ASGITransport(around(with_state))
+        transport = ASGITransport(wrap(with_state))
         async with AsyncClient(transport=transport, base_url="http://testserver") as client:
             yield client
 
 
 @asynccontextmanager
-async def listen(settings: Settings) -> AsyncIterator[int]:
-    """Run the service on `settings` behind a server, and give its port on loopback."""
+async def serve_on_port(settings: Settings) -> AsyncIterator[int]:
+    """Run the service behind uvicorn and yield its port on 127.0.0.1.
+
+    At the end the server stops as in production: it finishes the requests that it has begun.
+    """
     app = create_app(settings)
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on"))
     listener = socket.create_server(("127.0.0.1", 0))
     serving = asyncio.create_task(server.serve([listener]))
     yield listener.getsockname()[1]
     server.should_exit = True
-    await serving  # until what has begun is done
+    await serving
 
 
-def problem(answer: Response, status: int) -> dict[str, Any]:
-    """Check that `answer` is a problem as RFC 9457 and the contract have it, and return it."""
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.headers["x-request-id"]
-    assert ("retry-after" in answer.headers) == (status == 503)
-    body: dict[str, Any] = answer.json()
+def assert_problem(response: Response, status: int) -> dict[str, Any]:
+    """Check that `response` is a problem as RFC 9457 describes it, and return its body."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.headers["x-request-id"]
+    assert ("retry-after" in response.headers) == (status == 503)
+    body: dict[str, Any] = response.json()
     assert body.keys() - {"errors"} == {"type", "title", "status", "detail"}
     assert body["status"] == status
     assert ("errors" in body) == (status == 422)

@@ -1,4 +1,4 @@
-"""Errors: every one is a problem+json that says what is wrong and nothing about the inside."""
+"""Errors: each is a problem+json response that names the fault and hides the implementation."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
-from tests.serving import Settings, create_app, problem, serve
+from tests.serving import Settings, assert_problem, create_app, serve
 
 HIDDEN = "hunter2"
 
@@ -25,111 +25,110 @@ async def fail(request: Request) -> Response:
     raise RuntimeError(HIDDEN)
 
 
-async def fail_late(request: Request) -> Response:
-    async def parts() -> AsyncIterator[bytes]:
-        yield b"so far so good"
+async def fail_while_streaming(request: Request) -> Response:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"the first part"
         raise RuntimeError(HIDDEN)
 
-    return StreamingResponse(parts())
+    return StreamingResponse(chunks())
 
 
 ROUTES = [
     Route("/echo", echo, methods=["POST"]),
     Route("/fail", fail),
-    Route("/fail-late", fail_late),
+    Route("/fail-while-streaming", fail_while_streaming),
 ]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def client(settings: Settings) -> AsyncIterator[AsyncClient]:
     async with serve(settings, routes=ROUTES, max_body_bytes=1000) as client:
         yield client
 
 
-async def test_a_path_that_is_none_is_not_found(client: AsyncClient) -> None:
-    problem(await client.get(f"/{HIDDEN}"), 404)
+async def test_unknown_path_returns_404(client: AsyncClient) -> None:
+    assert_problem(await client.get(f"/{HIDDEN}"), 404)
 
 
-async def test_a_method_that_a_path_does_not_take_is_refused_with_those_it_does(
-    client: AsyncClient,
-) -> None:
-    answer = await client.delete("/health/live")
-    problem(answer, 405)
-    assert answer.headers["allow"] == "GET, HEAD"
+async def test_unsupported_method_returns_405_and_the_allowed_methods(client: AsyncClient) -> None:
+    response = await client.delete("/health/live")
+    assert_problem(response, 405)
+    assert response.headers["allow"] == "GET, HEAD"
 
 
-async def in_parts(body: bytes) -> AsyncIterator[bytes]:
+async def in_chunks(body: bytes) -> AsyncIterator[bytes]:
     for start in range(0, len(body), 100):
         yield body[start : start + 100]
 
 
-async def test_a_body_that_is_too_large_is_refused(client: AsyncClient) -> None:
-    """Whether its length is said beforehand or not, and whether the handler reads it or not."""
-    most, more = b"x" * 1000, b"x" * 1001
-    assert (await client.post("/echo", content=most)).content == most
-    assert (await client.post("/echo", content=in_parts(most))).content == most
-    problem(await client.post("/echo", content=more), 413)
-    problem(await client.post("/echo", content=in_parts(more)), 413)
-    problem(await client.request("GET", "/health/live", content=in_parts(more)), 413)
+async def test_too_large_body_returns_413(client: AsyncClient) -> None:
+    """With and without a Content-Length, and also where the handler does not read the body."""
+    largest, too_large = b"x" * 1000, b"x" * 1001
+    assert (await client.post("/echo", content=largest)).content == largest
+    assert (await client.post("/echo", content=in_chunks(largest))).content == largest
+    assert_problem(await client.post("/echo", content=too_large), 413)
+    assert_problem(await client.post("/echo", content=in_chunks(too_large)), 413)
+    assert_problem(await client.request("GET", "/health/live", content=in_chunks(too_large)), 413)
 
 
-async def test_what_nobody_expected_is_a_500_without_details(
+async def test_unexpected_error_returns_500_without_details(
     client: AsyncClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    answer = await client.get("/fail", headers={"X-Request-ID": "mine"})
-    problem(answer, 500)
-    assert answer.headers["x-request-id"] == "mine"
-    logged = capsys.readouterr().out
-    assert "RuntimeError" in logged
-    assert "test_errors.py" in logged
-    assert HIDDEN not in answer.text + logged
+    response = await client.get("/fail", headers={"X-Request-ID": "mine"})
+    assert_problem(response, 500)
+    assert response.headers["x-request-id"] == "mine"
+    log = capsys.readouterr().out
+    assert "RuntimeError" in log
+    assert "test_errors.py" in log
+    assert HIDDEN not in response.text + log
 
 
-async def test_an_answer_that_fails_on_its_way_is_cut_off(client: AsyncClient) -> None:
-    """So that nobody takes the part for the whole: the server closes the connection."""
+async def test_error_while_streaming_reaches_the_server(client: AsyncClient) -> None:
+    """The server closes the connection, so the caller knows that the response is incomplete."""
     with pytest.raises(RuntimeError):
-        await client.get("/fail-late")
+        await client.get("/fail-while-streaming")
 
 
-async def test_a_caller_who_leaves_is_no_failure_of_the_service(
+async def test_disconnect_of_the_caller_is_not_logged_as_an_error(
     settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async def leave() -> Message:
+    async def receive_disconnect() -> Message:
         return {"type": "http.disconnect"}
 
-    async def nobody(message: Message) -> None: ...
+    async def send_to_nobody(message: Message) -> None: ...
 
-    def left(app: ASGIApp) -> ASGIApp:
-        async def left_app(scope: Scope, receive: Receive, send: Send) -> None:
-            await app(scope, leave, nobody)
-            await Response(status_code=204)(scope, receive, send)  # for the client's sake
+    def disconnect(app: ASGIApp) -> ASGIApp:
+        async def disconnected_app(scope: Scope, receive: Receive, send: Send) -> None:
+            await app(scope, receive_disconnect, send_to_nobody)
+            await Response(status_code=204)(scope, receive, send)  # the client needs a response
 
-        return left_app
+        return disconnected_app
 
-    async with serve(settings, routes=ROUTES, around=left) as client:
+    async with serve(settings, routes=ROUTES, wrap=disconnect) as client:
         assert (await client.post("/echo", content=b"x")).status_code == 204
     assert "unexpected" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("headers", [{}, {"Content-Length": "0"}])
-def test_a_websocket_is_refused(settings: Settings, headers: dict[str, str]) -> None:
+def test_websocket_is_refused(settings: Settings, headers: dict[str, str]) -> None:
     client = TestClient(create_app(settings))
     connecting = client.websocket_connect("/health/live", headers=headers)
     with pytest.raises(WebSocketDisconnect) as refused, connecting:
         pass
-    assert type(refused.value) is WebSocketDisconnect  # and no answer to its handshake
+    # A subclass would mean that the handshake was answered with an HTTP response.
+    assert type(refused.value) is WebSocketDisconnect
 
 
-def test_a_start_that_fails_says_why(
+def test_failed_startup_raises_its_cause(
     settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     @asynccontextmanager
-    async def failing(app: object) -> AsyncIterator[None]:
-        raise RuntimeError("it cannot start")
+    async def failing_lifespan(app: object) -> AsyncIterator[None]:
+        raise RuntimeError("the service cannot start")
         yield
 
     app = create_app(settings)
-    app.router.lifespan_context = failing
-    with pytest.raises(RuntimeError, match="it cannot start"), TestClient(app):
+    app.router.lifespan_context = failing_lifespan
+    with pytest.raises(RuntimeError, match="the service cannot start"), TestClient(app):
         pass
-    assert "unexpected" not in capsys.readouterr().out  # that is said of requests
+    assert "unexpected" not in capsys.readouterr().out  # only a request logs that

@@ -1,4 +1,4 @@
-"""Health: of the process, and of its way to the database."""
+"""Health: whether the process serves, whether it reaches the database, and how its pool behaves."""
 
 import asyncio
 from itertools import count
@@ -10,38 +10,40 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tests.databases import Sql
-from tests.serving import Settings, problem, serve
-from tests.wire import Wire
+from tests.postgres_proxy import PostgresProxy
+from tests.serving import Settings, assert_problem, serve
+from tests.temporary_database import Sql
 
 
-async def test_the_service_is_live_and_ready(client: AsyncClient) -> None:
+async def test_service_is_live_and_ready(client: AsyncClient) -> None:
     for path in ("/health/live", "/health/ready"):
-        answer = await client.get(path)
-        assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+        response = await client.get(path)
+        assert (response.status_code, response.json()) == (200, {"status": "ok"})
 
 
-async def test_the_service_starts_without_its_database_and_serves_as_soon_as_it_comes(
-    settings: Settings, wire: Wire
+async def test_service_starts_without_database_and_serves_when_it_comes(
+    settings: Settings, postgres_proxy: PostgresProxy
 ) -> None:
-    await wire.stop()
-    async with serve(settings, database_url=SecretStr(wire.url)) as client:
+    await postgres_proxy.stop()
+    async with serve(settings, database_url=SecretStr(postgres_proxy.url)) as client:
         assert (await client.get("/health/live")).status_code == 200
-        problem(await client.get("/health/ready"), 503)
-        await wire.start()
+        assert_problem(await client.get("/health/ready"), 503)
+        await postgres_proxy.start()
         assert (await client.get("/health/ready")).status_code == 200
 
 
-async def test_a_connection_that_was_cut_is_replaced(settings: Settings, wire: Wire) -> None:
-    async with serve(settings, database_url=SecretStr(wire.url)) as client:
+async def test_service_recovers_when_database_was_unreachable(
+    settings: Settings, postgres_proxy: PostgresProxy
+) -> None:
+    async with serve(settings, database_url=SecretStr(postgres_proxy.url)) as client:
         assert (await client.get("/health/ready")).status_code == 200
-        await wire.stop()
-        problem(await client.get("/health/ready"), 503)
-        await wire.start()
+        await postgres_proxy.stop()
+        assert_problem(await client.get("/health/ready"), 503)
+        await postgres_proxy.start()
         assert (await client.get("/health/ready")).status_code == 200
 
 
-async def test_a_connection_that_the_server_ended_meanwhile_is_not_used(
+async def test_idle_connection_that_server_closed_is_not_used(
     client: AsyncClient, sql: Sql
 ) -> None:
     assert (await client.get("/health/ready")).status_code == 200
@@ -49,69 +51,73 @@ async def test_a_connection_that_the_server_ended_meanwhile_is_not_used(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
         " WHERE datname = current_database() AND pid <> pg_backend_pid()"
     )
-    await asyncio.sleep(0.1)  # for the news to arrive
+    await asyncio.sleep(0.1)  # until the service has noticed
     assert (await client.get("/health/ready")).status_code == 200
 
 
 @pytest.mark.parametrize(("mode", "status"), [("prefer", 200), ("require", 503)])
-async def test_sslmode_in_the_url_is_honoured(
-    settings: Settings, wire: Wire, mode: str, status: int
+async def test_sslmode_in_database_url_is_honoured(
+    settings: Settings, postgres_proxy: PostgresProxy, mode: str, status: int
 ) -> None:
-    """The wire offers no TLS."""
-    url = SecretStr(f"{wire.url}?sslmode={mode}")
+    """The proxy offers no TLS."""
+    url = SecretStr(f"{postgres_proxy.url}?sslmode={mode}")
     async with serve(settings, database_url=url) as client:
         assert (await client.get("/health/ready")).status_code == status
 
 
 @pytest.mark.parametrize("pgbouncer", [False, True])
-async def test_behind_pgbouncer_nothing_is_asked_that_it_refuses(
-    settings: Settings, wire: Wire, pgbouncer: bool
+async def test_service_uses_only_what_pgbouncer_supports(
+    settings: Settings, postgres_proxy: PostgresProxy, pgbouncer: bool
 ) -> None:
-    """It takes no statement_timeout at the start, and the next transaction may be elsewhere."""
-    url = SecretStr(wire.url)
+    """PgBouncer refuses a statement_timeout at startup.
+
+    In its transaction mode the next transaction may run on another connection, where a named
+    prepared statement does not exist.
+    """
+    url = SecretStr(postgres_proxy.url)
     async with serve(settings, database_url=url, database_pgbouncer=pgbouncer) as client:
         assert (await client.get("/health/ready")).status_code == 200
-    [startup] = wire.startups
+    [startup] = postgres_proxy.startup_messages
     assert (b"statement_timeout\x003000\0" in startup) == (not pgbouncer)
-    assert not pgbouncer or wire.prepared <= {""}
+    assert not pgbouncer or postgres_proxy.prepared_names <= {""}
 
 
-async def pool(client: AsyncClient) -> tuple[float, ...]:
-    """Tell the size of the process's pools, and how many connections are in use and waited for."""
+async def pool_metrics(client: AsyncClient) -> tuple[float, ...]:
+    """Return the size of all pools, the connections in use, and the waiting requests."""
     text = (await client.get("/metrics")).text
     metrics = dict(line.rsplit(" ", 1) for line in text.splitlines())
     return tuple(float(metrics[f"database_pool_{name}"]) for name in ("size", "in_use", "waiting"))
 
 
-async def test_who_gets_no_connection_in_time_is_told_so_and_it_shows_in_the_metrics(
+async def test_pool_timeout_returns_503_and_metrics_show_the_waiting_request(
     settings: Settings, client: AsyncClient
 ) -> None:
-    size, *_ = await pool(client)
-    held = asyncio.Event()
+    size, *_ = await pool_metrics(client)
+    checked_out = asyncio.Event()
 
     async def hold(request: Request) -> Response:
         async with request.state.database.connection():
-            held.set()
+            checked_out.set()
             await asyncio.sleep(60)
         raise AssertionError("unreachable: the test cancels it")
 
     routes = [Route("/hold", hold)]
     async with serve(settings, routes=routes, database_pool_timeout=0.5) as client:
-        holder = asyncio.create_task(client.get("/hold"))
+        holding = asyncio.create_task(client.get("/hold"))
         async with asyncio.timeout(3):
-            await held.wait()
-        waiter = asyncio.create_task(client.get("/health/ready"))
-        await asyncio.sleep(0.1)
-        assert await pool(client) == (size + 1, 1, 1)
-        assert "connection" in problem(await waiter, 503)["detail"]
-        holder.cancel()
+            await checked_out.wait()
+        waiting = asyncio.create_task(client.get("/health/ready"))
+        await asyncio.sleep(0.1)  # until it waits
+        assert await pool_metrics(client) == (size + 1, 1, 1)
+        assert "connection" in assert_problem(await waiting, 503)["detail"]
+        holding.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await holder
-        assert await pool(client) == (size + 1, 0, 0)
+            await holding
+        assert await pool_metrics(client) == (size + 1, 0, 0)
         assert (await client.get("/health/ready")).status_code == 200
 
 
-async def test_who_has_waited_longest_gets_the_next_connection(settings: Settings) -> None:
+async def test_waiting_requests_get_connections_in_their_order(settings: Settings) -> None:
     numbers, served = count(), []
 
     async def hold(request: Request) -> Response:
@@ -122,10 +128,10 @@ async def test_who_has_waited_longest_gets_the_next_connection(settings: Setting
         return Response()
 
     async def user(client: AsyncClient) -> None:
-        for _ in range(20):
+        for _ in range(10):
             await client.get("/hold")
 
     async with serve(settings, routes=[Route("/hold", hold)], database_pool_size=2) as client:
         await asyncio.gather(*(user(client) for _ in range(20)))
-    # Out of their order only the first few, whose connections had to be opened.
+    # The first few may be out of order, because their connections had to be opened.
     assert max(abs(place - number) for place, number in enumerate(served)) < 5

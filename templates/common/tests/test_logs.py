@@ -1,4 +1,4 @@
-"""Logs: one line a request, for machines or for a console."""
+"""Logs: one line for each request, as JSON or for a console."""
 
 import json
 import logging
@@ -10,7 +10,7 @@ import pytest
 import structlog
 from starlette.testclient import TestClient
 
-from tests.serving import Settings, problem
+from tests.serving import Settings, assert_problem
 
 Load: TypeAlias = Callable[..., TestClient]
 
@@ -19,8 +19,8 @@ Load: TypeAlias = Callable[..., TestClient]
 def load(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Load]:
-    """Load the application as a server does, and undo at the end what it does to the logs."""
-    root, before = logging.getLogger(), structlog.get_config()
+    """Load the application as a server does. The logging configuration is restored at the end."""
+    root, configuration = logging.getLogger(), structlog.get_config()
     handlers, level = root.handlers, root.level
 
     def load(**environment: str) -> TestClient:
@@ -28,49 +28,47 @@ def load(
         for name, value in {**required, **environment}.items():
             monkeypatch.setenv(name, value)
         app = runpy.run_module(Settings.__module__.replace("settings", "main"))["app"]
-        structlog.configure(cache_logger_on_first_use=False)  # or there would be no undoing
-        logging.getLogger("httpx2").setLevel(logging.WARNING)  # this client's, not the service's
+        structlog.configure(cache_logger_on_first_use=False)  # a cached logger cannot be restored
+        logging.getLogger("httpx2").setLevel(logging.WARNING)  # the test's client logs, too
         return TestClient(app)
 
     yield load
-    structlog.configure(**before)
+    structlog.configure(**configuration)
     root.handlers, root.level = handlers, level
 
 
-def test_a_request_is_one_line(load: Load, capsys: pytest.CaptureFixture[str]) -> None:
+def test_request_is_logged_as_one_line(load: Load, capsys: pytest.CaptureFixture[str]) -> None:
     client = load()
     assert client.get("/health/live?a=b", headers={"X-Request-ID": "mine"}).status_code == 200
-    problem(client.get("/made/up", headers={"X-Request-ID": "yours"}), 404)
+    assert_problem(client.get("/unknown/path", headers={"X-Request-ID": "yours"}), 404)
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     for line in lines:
         assert line.pop("milliseconds") >= 0
         assert line.pop("timestamp").endswith("Z")
-    same: dict[str, Any] = {"message": "request", "level": "info", "method": "GET"}
+    common: dict[str, Any] = {"message": "request", "level": "info", "method": "GET"}
     assert lines == [
-        {**same, "request_id": "mine", "route": "/health/live", "status": 200},
-        {**same, "request_id": "yours", "route": "none", "status": 404},
+        {**common, "request_id": "mine", "route": "/health/live", "status": 200},
+        {**common, "request_id": "yours", "route": "none", "status": 404},
     ]
 
 
-def test_libraries_log_alike_and_the_servers_own_access_log_is_off(
+def test_libraries_log_in_the_same_format_and_access_logs_are_off(
     load: Load, capsys: pytest.CaptureFixture[str]
 ) -> None:
     load()
     for name in ("uvicorn.error", "uvicorn.access", "alembic"):
-        logging.getLogger(name).info("said by %s", name)
+        logging.getLogger(name).info("logged by %s", name)
     [line] = capsys.readouterr().out.splitlines()
-    assert json.loads(line)["message"] == "said by uvicorn.error"
+    assert json.loads(line)["message"] == "logged by uvicorn.error"
 
 
-def test_a_console_gets_text(load: Load, capsys: pytest.CaptureFixture[str]) -> None:
+def test_console_format_is_text(load: Load, capsys: pytest.CaptureFixture[str]) -> None:
     load(LOG_FORMAT="console").get("/health/live")
     [line] = capsys.readouterr().out.splitlines()
     assert not line.startswith("{")
     assert "/health/live" in line
 
 
-def test_a_level_leaves_out_what_is_below_it(
-    load: Load, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_log_level_hides_lower_levels(load: Load, capsys: pytest.CaptureFixture[str]) -> None:
     load(LOG_LEVEL="warning").get("/health/live")
     assert capsys.readouterr().out == ""

@@ -9,47 +9,58 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from tests.databases import MIGRATIONS, alembic, new_database
+from tests.temporary_database import MIGRATIONS, alembic, temporary_database
 
+REPLICAS = 3
 CONNECTIONS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
 
 
 @pytest.fixture
-async def empty(server: str) -> AsyncIterator[str]:
-    async with new_database(server) as url:
+async def empty_database_url(server_url: str) -> AsyncIterator[str]:
+    async with temporary_database(server_url) as url:
         yield url
 
 
-async def test_what_goes_up_comes_down_and_the_models_say_the_same(empty: str) -> None:
+async def test_upgrade_matches_models_and_downgrade_removes_all_tables(
+    empty_database_url: str,
+) -> None:
     for _ in range(2):
-        await alembic(empty, "upgrade", "head")
-        await alembic(empty, "check")
-        await alembic(empty, "downgrade", "base")
-    connection = await asyncpg.connect(empty)
-    left = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        await alembic(empty_database_url, "upgrade", "head")
+        await alembic(empty_database_url, "check")
+        await alembic(empty_database_url, "downgrade", "base")
+    connection = await asyncpg.connect(empty_database_url)
+    tables = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
     await connection.close()
-    assert {row["tablename"] for row in left} <= {"alembic_version"}
+    assert {row["tablename"] for row in tables} <= {"alembic_version"}
 
 
-async def test_replicas_may_migrate_at_once(empty: str, tmp_path: Path) -> None:
+async def test_replicas_can_migrate_at_once(empty_database_url: str, tmp_path: Path) -> None:
     ini = tmp_path / "alembic.ini"
     ini.write_text(f"[alembic]\nscript_location = {str(MIGRATIONS).replace('%', '%%')}\n")
     command = [sys.executable, "-m", "alembic", "-c", str(ini), "upgrade", "head"]
-    connection = await asyncpg.connect(empty)
+    environment = {**os.environ, "DATABASE_URL": empty_database_url}
+    connection = await asyncpg.connect(empty_database_url)
     transaction = connection.transaction()
     await transaction.start()
-    # Stops the first one in its tracks until all are there.
+    # The first replica waits for this table, and so for the rollback below, until all replicas
+    # are connected.
     await connection.execute("CREATE TABLE alembic_version ()")
     replicas = [
-        await asyncio.create_subprocess_exec(*command, env={**os.environ, "DATABASE_URL": empty})
-        for _ in range(4)
+        await asyncio.create_subprocess_exec(*command, env=environment) for _ in range(REPLICAS)
     ]
-    while all(replica.returncode is None for replica in replicas):
-        await connection.execute("SELECT pg_stat_clear_snapshot()")
-        if await connection.fetchval(CONNECTIONS) > len(replicas):
-            break
-        await asyncio.sleep(0.05)
-    await transaction.rollback()
-    await connection.close()
-    assert [await replica.wait() for replica in replicas] == [0, 0, 0, 0]
-    await alembic(empty, "check")
+    try:
+        async with asyncio.timeout(60):
+            while all(replica.returncode is None for replica in replicas):
+                await connection.execute("SELECT pg_stat_clear_snapshot()")
+                if await connection.fetchval(CONNECTIONS) > REPLICAS:
+                    break
+                await asyncio.sleep(0.05)
+            await transaction.rollback()
+            assert [await replica.wait() for replica in replicas] == [0] * REPLICAS
+    finally:
+        for replica in replicas:
+            if replica.returncode is None:
+                replica.kill()
+                await replica.wait()
+        await connection.close()
+    await alembic(empty_database_url, "check")

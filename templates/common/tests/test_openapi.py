@@ -1,4 +1,4 @@
-"""The schema and the page that shows it."""
+"""The OpenAPI schema and the page that shows it."""
 
 import re
 from urllib.parse import urljoin
@@ -6,24 +6,22 @@ from urllib.parse import urljoin
 from httpx2 import AsyncClient
 from openapi_spec_validator import validate
 
-from tests.serving import problem
+from tests.serving import assert_problem
 
 
-async def test_the_schema_is_valid_and_says_how_errors_look(client: AsyncClient) -> None:
+async def test_schema_is_valid_and_describes_errors(client: AsyncClient) -> None:
     schema = (await client.get("/openapi.json")).json()
     validate(schema)
     responses = schema["paths"]["/health/ready"]["get"]["responses"]
     assert responses.keys() == {"200", "503"}
-    [(kind, content)] = responses["503"]["content"].items()
-    assert kind == "application/problem+json"
+    [(media_type, content)] = responses["503"]["content"].items()
+    assert media_type == "application/problem+json"
     name = content["schema"]["$ref"].rpartition("/")[2]
     problem = schema["components"]["schemas"][name]
     assert {"type", "title", "status", "detail"} == set(problem["required"])
 
 
-async def test_the_page_refers_to_no_other_host_and_all_it_refers_to_is_served(
-    client: AsyncClient,
-) -> None:
+async def test_page_loads_all_its_files_from_the_service(client: AsyncClient) -> None:
     page = await client.get("/docs")
     assert page.headers["content-type"].startswith("text/html")
     assert "://" not in page.text
@@ -31,7 +29,7 @@ async def test_the_page_refers_to_no_other_host_and_all_it_refers_to_is_served(
     paths = [reference for reference in references if not reference.startswith("data:")]
     assert len(paths) == 3  # style, script, schema
     for path in paths:
-        answer = await client.get(urljoin("http://testserver/docs", path))
-        assert answer.status_code == 200
-        assert answer.content
-    problem(await client.get("/docs/other.js"), 404)
+        response = await client.get(urljoin("http://testserver/docs", path))
+        assert response.status_code == 200
+        assert response.content
+    assert_problem(await client.get("/docs/other.js"), 404)

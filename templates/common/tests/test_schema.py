@@ -1,4 +1,4 @@
-"""The schema, held against the service: schemathesis asks what it allows, and what it does not."""
+"""The service, compared with its OpenAPI schema by schemathesis."""
 
 import asyncio
 import os
@@ -6,27 +6,27 @@ import sys
 from asyncio.subprocess import PIPE, STDOUT
 from pathlib import Path
 
-from tests.databases import Sql
-from tests.process import Process
+from tests.process import ServiceProcess
+from tests.temporary_database import Sql
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
-FEW = ["--max-examples", "5", "--generation-deterministic"]
+SAME_FEW = ["--max-examples", "5", "--generation-deterministic"]
 
 
-async def test_the_service_does_what_its_schema_says(
-    process: Process, sql: Sql, tmp_path: Path
+async def test_service_behaves_as_its_schema_says(
+    service_process: ServiceProcess, sql: Sql, tmp_path: Path
 ) -> None:
-    """Asked the same few things every time, or as many new ones as SCHEMA_EXAMPLES says."""
-    many = os.environ.get("SCHEMA_EXAMPLES")
-    asking = await asyncio.create_subprocess_exec(
+    """Send the same few requests every time, or SCHEMA_EXAMPLES new ones for each operation."""
+    examples = os.environ.get("SCHEMA_EXAMPLES")
+    schemathesis = await asyncio.create_subprocess_exec(
         *[sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG)],
-        *["run", f"{process.url}/openapi.json", "--no-color", "--continue-on-failure"],
-        *(["--max-examples", many, "--generation-database", "none"] if many else FEW),
+        *["run", f"{service_process.url}/openapi.json", "--no-color", "--continue-on-failure"],
+        *(["--max-examples", examples, "--generation-database", "none"] if examples else SAME_FEW),
         cwd=tmp_path,
         stdout=PIPE,
         stderr=STDOUT,
     )
     async with asyncio.timeout(600):
-        said, _ = await asking.communicate()
-    found = "\n".join(line[:500] for line in said.decode().splitlines())  # some are a body long
-    assert asking.returncode == 0, found
+        output, _ = await schemathesis.communicate()
+    report = "\n".join(line[:500] for line in output.decode().splitlines())  # bodies can be long
+    assert schemathesis.returncode == 0, report

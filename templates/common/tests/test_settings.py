@@ -1,4 +1,4 @@
-"""Settings: read from the environment, and what is wrong is named, never shown."""
+"""Settings: read from the environment. An error names a setting and never shows its value."""
 
 import runpy
 from pathlib import Path
@@ -13,13 +13,13 @@ MAIN = Settings.__module__.replace("settings", "main")
 
 @pytest.fixture(autouse=True)
 def environment(environment: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Where all that is required is set, and no .env is read but the test's."""
+    """An environment with the required settings, and a folder without an .env file."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DATABASE_URL", "postgresql://me@127.0.0.1/notes")
     monkeypatch.setenv("UPSTREAM_URL", "https://upstream.example.com/v1/")
 
 
-def test_what_is_not_set_has_a_default() -> None:
+def test_optional_settings_have_defaults() -> None:
     settings = Settings.load()
     assert settings.database_pool_size == 10
     assert settings.allowed_hosts == ("*",)
@@ -27,7 +27,7 @@ def test_what_is_not_set_has_a_default() -> None:
     assert 1 <= settings.web_concurrency <= 4
 
 
-def test_lists_are_separated_by_commas_and_words_may_be_upper_case(
+def test_lists_are_separated_by_commas_and_log_level_ignores_case(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("CORS_ORIGINS", "https://a.example.com, http://localhost:3000,")
@@ -38,11 +38,11 @@ def test_lists_are_separated_by_commas_and_words_may_be_upper_case(
     assert settings.cors_origins == ("https://a.example.com", "http://localhost:3000")
     assert settings.allowed_hosts == ("a.example.com", "*.example.org")
     assert settings.log_level == "warning"
-    assert settings.database_pool_size == 10  # what is empty is not set
+    assert settings.database_pool_size == 10  # an empty variable counts as not set
     assert settings.upstream_url == "https://upstream.example.com/v1"
 
 
-def test_the_environment_wins_over_env(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_overrides_env_file(monkeypatch: pytest.MonkeyPatch) -> None:
     Path(".env").write_text("LOG_LEVEL=error\nLOG_FORMAT=console\nOTHERS=ignored\n")
     monkeypatch.setenv("LOG_LEVEL", "debug")
     settings = Settings.load()
@@ -80,7 +80,7 @@ def test_the_environment_wins_over_env(monkeypatch: pytest.MonkeyPatch) -> None:
         ("GRACEFUL_TIMEOUT", "-1"),
     ],
 )
-def test_a_wrong_setting_is_named_and_its_value_is_not_shown(
+def test_invalid_setting_is_named_without_its_value(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -92,14 +92,14 @@ def test_a_wrong_setting_is_named_and_its_value_is_not_shown(
     assert HIDDEN not in message
 
 
-def test_the_service_does_not_start_without_what_it_needs(
+def test_service_does_not_start_with_missing_settings(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("DATABASE_URL")
     monkeypatch.setenv("LOG_LEVEL", HIDDEN)
     with pytest.raises(SystemExit) as stopped:
         runpy.run_module(MAIN)
-    message = str(stopped.value)  # which Python prints, and exits with 1
+    message = str(stopped.value)  # Python prints it and exits with status 1
     assert "DATABASE_URL is not set" in message
     assert "LOG_LEVEL" in message
     assert "\n" not in message

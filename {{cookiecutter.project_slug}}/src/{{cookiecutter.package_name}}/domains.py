@@ -1,1 +1,1 @@
-{% include 'common/service/domains.py' %}
+{% include 'framework/' ~ cookiecutter.framework ~ '/service/domains.py' %}

@@ -1,8 +1,8 @@
-"""An index of the notes that are not synchronized, made while the service runs.
+"""An index of the notes that are not synchronized, created while the service runs.
 
-CREATE INDEX would block every write until it is done; CONCURRENTLY does not, but cannot run in a
-transaction, and leaves an INVALID index behind where it fails. So what an earlier try left is
-dropped first: the migration can be run again.
+CREATE INDEX blocks writes until the index is ready. With CONCURRENTLY it does not, but it cannot
+run in a transaction, and leaves an invalid index behind when it fails. The migration drops such an
+index first, so that it can be run again.
 """
 
 import sqlalchemy as sa

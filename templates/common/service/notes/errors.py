@@ -1,4 +1,4 @@
-"""What can go wrong with a note."""
+"""The errors of this domain."""
 
 from ..errors import ServiceError
 
@@ -9,22 +9,22 @@ class NoteNotFound(ServiceError):
 
 
 class NoteChanged(ServiceError):
-    """The note is no longer the one that was read."""
+    """The note has another version than the one that was read."""
 
     status = 409
-    detail = "The note was changed or deleted meanwhile, so nothing was written: try again."
+    detail = "The note was changed or deleted in the meantime, so nothing was written: try again."
 
 
 class PreconditionFailed(ServiceError):
     status = 412
-    detail = "The note's version is none that If-Match names: read it again."
+    detail = "If-Match does not name the current version of the note: read the note again."
 
 
 class UpstreamFailed(ServiceError):
     status = 502
-    detail = "The upstream did not answer as agreed, so nothing was written."
+    detail = "The upstream answered with an error or with invalid content, so nothing was written."
 
 
-class UpstreamTimedOut(ServiceError):
+class UpstreamTimeout(ServiceError):
     status = 504
     detail = "The upstream did not answer in time, so nothing was written."

@@ -1,4 +1,4 @@
-"""The JSON that goes in and out."""
+"""The JSON that requests carry and that answers carry."""
 
 import re
 from collections.abc import Sequence
@@ -17,13 +17,13 @@ from pydantic.json_schema import SkipJsonSchema
 
 from ..etags import MAX_VERSION
 
-# What may be asked of a note that was made, by the names of the handlers.
+# The operations on a new note, by the names of their handlers.
 LINKS: dict[str, Any] = {
-    name: {"operationId": name, "parameters": {"note_id": "$response.body#/id"}}
+    name: {"operationId": f"notes-{name}", "parameters": {"note_id": "$response.body#/id"}}
     for name in ("get_note", "change_note", "delete_note", "list_revisions", "synchronize_note")
 }
 WHOLE = re.compile(r"-?[0-9]{1,20}", re.ASCII)
-BIGINT_END = 2**63  # the first that PostgreSQL's bigint cannot hold; exact as a float, too
+BIGINT_END = 2**63  # the first integer that a bigint cannot hold; a float holds it exactly
 
 
 def without_nul(text: str) -> str:
@@ -45,7 +45,7 @@ def not_nullable(schema: dict[str, Any]) -> None:
 
 
 def digits(value: object) -> object:
-    """Refuse what Python reads as a number but the API does not describe: 1_0, 1.0, ' 1'."""
+    """Refuse the numbers that Python reads but the API does not describe: 1_0, 1.0, ' 1'."""
     if isinstance(value, str) and not WHOLE.fullmatch(value):
         raise ValueError("must be a whole number, written in digits")
     return value
@@ -74,7 +74,7 @@ class NewNote(BaseModel):
 
 
 class NoteChange(BaseModel):
-    """What is to change; what is left out stays as it is."""
+    """A change of a note; a field that is left out stays as it is."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"minProperties": 1})
 
@@ -82,14 +82,14 @@ class NoteChange(BaseModel):
     body: Annotated[Body | None, BeforeValidator(not_null), OPTIONAL] = None
 
     @model_validator(mode="after")
-    def _not_empty(self) -> Self:
+    def require_a_field(self) -> Self:
         if not self.model_fields_set:
             raise ValueError("changes nothing: give a title, a body or both")
         return self
 
 
 class Content(BaseModel):
-    """What the upstream answers; it may say more than we read."""
+    """The answer of the upstream; fields that we do not need are ignored."""
 
     title: Title
     body: Body
@@ -138,7 +138,7 @@ class NotePage(BaseModel):
 
     @classmethod
     def of(cls, notes: Sequence[object], query: NoteQuery) -> Self:
-        """Make a page of `query.limit` notes; one more says that there is a next page."""
+        """Return a page of `query.limit` notes; one note more means that there is a next page."""
         page = cls.model_validate({"items": notes[: query.limit], "next": None})
         if len(notes) > query.limit:
             page.next = f"/notes?limit={query.limit}&after={page.items[-1].id}"
@@ -153,9 +153,9 @@ class RevisionPage(BaseModel):
 
     @classmethod
     def of(cls, revisions: Sequence[object], note_id: int, query: RevisionQuery) -> Self:
-        """Make a page of `query.limit` revisions; one more says that there is a next page."""
+        """Return a page of `query.limit` revisions; one more means that there is a next page."""
         page = cls.model_validate({"items": revisions[: query.limit], "next": None})
         if len(revisions) > query.limit:
-            asked = f"limit={query.limit}&before={page.items[-1].version}"
-            page.next = f"/notes/{note_id}/revisions?{asked}"
+            parameters = f"limit={query.limit}&before={page.items[-1].version}"
+            page.next = f"/notes/{note_id}/revisions?{parameters}"
         return page

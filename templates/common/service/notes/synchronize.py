@@ -1,27 +1,27 @@
-"""The use case with a slow call in its middle."""
+"""The use case with a slow call between two database blocks."""
 
 from ..database import Database
-from ..retry import retried
+from ..retry import retry_on_conflict
 from . import queries, schemas
 from .models import Note
 from .upstream import Upstream
 
 
 async def synchronize(note_id: int, database: Database, upstream: Upstream) -> Note:
-    """Store what the upstream makes of a note.
+    """Send a note to the upstream and store the content that it answers.
 
-    Raises NoteNotFound, UpstreamFailed, UpstreamTimedOut, and NoteChanged when the note is not
-    the one that was sent any more: then nothing is written.
+    Raises NoteNotFound, UpstreamFailed, UpstreamTimeout, and NoteChanged when the note has another
+    version by then: in that case nothing is written.
     """
     async with database.connection() as connection:
         note = schemas.Note.model_validate(await queries.get(connection, note_id))
 
-    content = await upstream.synchronize(note)  # slow, and nothing is held
+    content = await upstream.synchronize(note)  # slow, so no connection is held
 
     return await store(note, content, database)
 
 
-@retried
+@retry_on_conflict
 async def store(note: schemas.Note, content: schemas.Content, database: Database) -> Note:
-    async with database.transaction() as connection:
-        return await queries.set_content(connection, note.id, note.version, content)
+    async with database.transaction() as transaction:
+        return await queries.set_content(transaction, note.id, note.version, content)

@@ -1,4 +1,4 @@
-"""The client of the API that notes are synchronized with."""
+"""The client of the API with which notes are synchronized."""
 
 from types import TracebackType
 from typing import Self
@@ -9,50 +9,50 @@ from pydantic import ValidationError
 
 from ..logs import request_id
 from ..settings import Settings
-from .errors import UpstreamFailed, UpstreamTimedOut
+from .errors import UpstreamFailed, UpstreamTimeout
 from .schemas import Content, Note
 
 log = structlog.get_logger()
 
-MAX_BYTES = 2_000_000  # the longest title and body, every character of them escaped
+MAX_BYTES = 2_000_000  # enough for the longest title and body with every character escaped
 
 
 class Upstream:
-    """One pool of connections to the upstream, to be used as an async context manager."""
+    """A pool of connections to the upstream; use it as an async context manager."""
 
     def __init__(self, settings: Settings) -> None:
         self._url = settings.upstream_url.rstrip("/")
-        self._timeout = ClientTimeout(settings.upstream_timeout)  # for the call as a whole
+        self._timeout = ClientTimeout(settings.upstream_timeout)  # for the whole call
         self._connections = settings.upstream_max_connections
 
     async def __aenter__(self) -> Self:
         self._session = ClientSession(
             connector=TCPConnector(limit=self._connections),
-            cookie_jar=DummyCookieJar(),  # one caller's cookies are not the next one's
+            cookie_jar=DummyCookieJar(),  # no cookie of one call goes into the next one
             timeout=self._timeout,
-            auto_decompress=False,  # what is counted is what is parsed
+            auto_decompress=False,  # MAX_BYTES limits the bytes that are parsed
         )
         return self
 
     async def __aexit__(
         self,
-        kind: type[BaseException] | None,
+        error_type: type[BaseException] | None,
         error: BaseException | None,
-        trace: TracebackType | None,
+        traceback: TracebackType | None,
     ) -> None:
         await self._session.close()
 
     async def synchronize(self, note: Note) -> Content:
-        """Send a note and return what the upstream makes of it.
+        """Send a note and return the content that the upstream answers.
 
-        Raises UpstreamTimedOut when the answer is not there, whole, within UPSTREAM_TIMEOUT
-        seconds, and UpstreamFailed when it is an error, too long or not as agreed.
+        Raises UpstreamTimeout when the whole answer does not arrive within UPSTREAM_TIMEOUT
+        seconds, and UpstreamFailed when it is an error, too long or invalid.
         """
         try:
             return Content.model_validate_json(await self._post(note))
         except TimeoutError as error:
             log.warning("upstream failed", cause="no answer in time")
-            raise UpstreamTimedOut from error
+            raise UpstreamTimeout from error
         except (ClientError, ValidationError) as error:
             log.warning("upstream failed", cause=type(error).__name__)
             raise UpstreamFailed from error

@@ -1,26 +1,28 @@
-"""The migrations of the notes' tables."""
+"""Migrations of the tables of notes."""
 
 import asyncpg
 import pytest
 
-from tests.databases import alembic, new_database
+from tests.temporary_database import alembic, temporary_database
 
-VALID = (
+IS_VALID = (
     "SELECT indisvalid FROM pg_index WHERE indexrelid = 'notes_not_synchronized_index'::regclass"
 )
 
 
-async def test_the_index_is_made_again_where_an_earlier_try_left_it_invalid(server: str) -> None:
-    async with new_database(server) as url:
+async def test_upgrade_replaces_an_invalid_index_of_a_failed_upgrade(server_url: str) -> None:
+    async with temporary_database(server_url) as url:
         await alembic(url, "upgrade", "notes")
-        sql = await asyncpg.connect(url)
-        await sql.execute("INSERT INTO notes (title, body) VALUES ('same', ''), ('same', '')")
+        connection = await asyncpg.connect(url)
+        await connection.execute(
+            "INSERT INTO notes (title, body) VALUES ('same', ''), ('same', '')"
+        )
         with pytest.raises(asyncpg.UniqueViolationError):
-            await sql.execute(
+            await connection.execute(
                 "CREATE UNIQUE INDEX CONCURRENTLY notes_not_synchronized_index ON notes (title)"
             )
-        assert await sql.fetchval(VALID) is False
+        assert await connection.fetchval(IS_VALID) is False
         await alembic(url, "upgrade", "head")
-        assert await sql.fetchval(VALID) is True
+        assert await connection.fetchval(IS_VALID) is True
         await alembic(url, "check")
-        await sql.close()
+        await connection.close()

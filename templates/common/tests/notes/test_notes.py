@@ -1,4 +1,4 @@
-"""Notes and their revisions: made, read, changed, deleted, and listed a page at a time."""
+"""Notes and their revisions: create, read, change, delete, and list in pages."""
 
 from datetime import datetime
 from typing import Any
@@ -6,36 +6,42 @@ from typing import Any
 import pytest
 from httpx2 import AsyncClient
 
-from tests.databases import Sql
-from tests.serving import problem
+from tests.serving import assert_problem
+from tests.temporary_database import Sql
 
 HIDDEN = "hunter2"
 LONGEST = {"title": "\N{GRINNING FACE}" * 200, "body": "é\n" * 50_000}
 
 
-async def test_a_note_is_created_with_its_first_revision(client: AsyncClient, sql: Sql) -> None:
-    answer = await client.post("/notes", json={"title": "one"})
-    assert answer.status_code == 201
-    assert (answer.headers["location"], answer.headers["etag"]) == ("/notes/1", '"1"')
-    note = answer.json()
+async def test_create_stores_note_and_first_revision(client: AsyncClient, sql: Sql) -> None:
+    response = await client.post("/notes", json={"title": "one"})
+    assert response.status_code == 201
+    assert (response.headers["location"], response.headers["etag"]) == ("/notes/1", '"1"')
+    note = response.json()
     for name in ("created_at", "updated_at"):
         assert note[name].endswith("Z")
         assert datetime.fromisoformat(note[name])
-    times = {name: note[name] for name in ("created_at", "updated_at")}
-    given = {"id": 1, "title": "one", "body": "", "version": 1, "synchronized_at": None}
-    assert note == {**given, **times}
+    assert note == {
+        "id": 1,
+        "title": "one",
+        "body": "",
+        "version": 1,
+        "created_at": note["created_at"],
+        "updated_at": note["updated_at"],
+        "synchronized_at": None,
+    }
     read = await client.get("/notes/1")
     assert (read.status_code, read.json(), read.headers["etag"]) == (200, note, '"1"')
     [revision] = await sql.fetch("SELECT note_id, version, title, body FROM note_revisions")
     assert tuple(revision) == (1, 1, "one", "")
 
 
-async def test_a_change_leaves_what_it_does_not_name(
+async def test_change_keeps_fields_that_it_does_not_name(
     client: AsyncClient, note: dict[str, Any], sql: Sql
 ) -> None:
-    answer = await client.patch("/notes/1", json={"title": "two"})
-    assert (answer.status_code, answer.headers["etag"]) == (200, '"2"')
-    changed = answer.json()
+    response = await client.patch("/notes/1", json={"title": "two"})
+    assert (response.status_code, response.headers["etag"]) == (200, '"2"')
+    changed = response.json()
     assert changed == {**note, "title": "two", "version": 2, "updated_at": changed["updated_at"]}
     assert changed["updated_at"] > note["updated_at"]
     changed = (await client.patch("/notes/1", json={"body": "second"})).json()
@@ -49,35 +55,35 @@ async def test_a_change_leaves_what_it_does_not_name(
     ]
 
 
-async def test_a_note_is_deleted_with_its_revisions(
+async def test_delete_removes_note_and_revisions(
     client: AsyncClient, note: dict[str, Any], sql: Sql
 ) -> None:
-    answer = await client.delete("/notes/1")
-    assert (answer.status_code, answer.content) == (204, b"")
-    problem(await client.get("/notes/1"), 404)
+    response = await client.delete("/notes/1")
+    assert (response.status_code, response.content) == (204, b"")
+    assert_problem(await client.get("/notes/1"), 404)
     assert await sql.fetchval("SELECT count(*) FROM note_revisions") == 0
 
 
-async def test_the_longest_note_is_kept_as_it_is(client: AsyncClient) -> None:
-    for answer in (
+async def test_longest_note_is_stored_unchanged(client: AsyncClient) -> None:
+    for response in (
         await client.post("/notes", json=LONGEST),
         await client.patch("/notes/1", json=LONGEST),
         await client.get("/notes/1"),
         await client.head("/notes/1"),
     ):
-        assert answer.is_success
-        if answer.request.method != "HEAD":
-            assert answer.json().items() >= LONGEST.items()
+        assert response.is_success
+        if response.request.method != "HEAD":
+            assert response.json().items() >= LONGEST.items()
 
 
 async def pages(client: AsyncClient, path: str | None, key: str) -> list[list[int]]:
-    """Follow the links to the next page to the end."""
-    found = []
+    """Follow the links to the last page. Return the values of `key`, a list for each page."""
+    values = []
     while path:
         page = (await client.get(path)).json()
-        found.append([item[key] for item in page["items"]])
+        values.append([item[key] for item in page["items"]])
         path = page["next"]
-    return found
+    return values
 
 
 @pytest.mark.parametrize(
@@ -93,7 +99,7 @@ async def pages(client: AsyncClient, path: str | None, key: str) -> list[list[in
         ("/notes?synchronized=false&limit=2&after=1", [[3, 5]]),
     ],
 )
-async def test_notes_are_listed_by_id(
+async def test_list_returns_pages_of_notes_in_order_of_id(
     client: AsyncClient, sql: Sql, path: str, expected: list[list[int]]
 ) -> None:
     await sql.execute(
@@ -107,7 +113,7 @@ async def test_notes_are_listed_by_id(
     ("query", "expected"),
     [("", [[4, 3, 2, 1]]), ("?limit=2", [[4, 3], [2, 1]]), ("?before=3&limit=1", [[2], [1]])],
 )
-async def test_revisions_are_listed_newest_first(
+async def test_list_returns_pages_of_revisions_newest_first(
     client: AsyncClient, note: dict[str, Any], query: str, expected: list[list[int]]
 ) -> None:
     for title in ("two", "three", "four"):
@@ -128,11 +134,11 @@ async def test_revisions_are_listed_newest_first(
         ("POST", "/synchronize", None),
     ],
 )
-async def test_a_note_that_is_not_there_is_not_found(
+async def test_unknown_note_returns_404(
     client: AsyncClient, method: str, path: str, body: object
 ) -> None:
     for note_id in (1, 2**63 - 1):
-        problem(await client.request(method, f"/notes/{note_id}{path}", json=body), 404)
+        assert_problem(await client.request(method, f"/notes/{note_id}{path}", json=body), 404)
 
 
 @pytest.mark.parametrize(
@@ -150,35 +156,35 @@ async def test_a_note_that_is_not_there_is_not_found(
         (None, ""),
     ],
 )
-async def test_a_note_must_be_as_described(
+async def test_invalid_note_returns_422_with_pointer_and_without_input(
     client: AsyncClient, sql: Sql, body: object, pointer: str
 ) -> None:
-    answer = await client.post("/notes", json=body)
-    [error] = problem(answer, 422)["errors"]
+    response = await client.post("/notes", json=body)
+    [error] = assert_problem(response, 422)["errors"]
     assert (error["in"], error["pointer"]) == ("body", pointer)
-    assert HIDDEN not in answer.text
+    assert HIDDEN not in response.text
     assert await sql.fetchval("SELECT count(*) FROM notes") == 0
 
 
 @pytest.mark.parametrize(("method", "path"), [("POST", "/notes"), ("PATCH", "/notes/1")])
-async def test_all_that_is_wrong_is_said_at_once(
+async def test_all_invalid_fields_are_reported_at_once(
     client: AsyncClient, method: str, path: str
 ) -> None:
-    answer = await client.request(method, path, json={"title": "", "body": 1})
-    pointers = [error["pointer"] for error in problem(answer, 422)["errors"]]
+    response = await client.request(method, path, json={"title": "", "body": 1})
+    pointers = [error["pointer"] for error in assert_problem(response, 422)["errors"]]
     assert pointers == ["/title", "/body"]
 
 
 @pytest.mark.parametrize("body", [{}, {"title": None}, {"body": None}, {"version": 2}])
-async def test_a_change_must_change_something_it_may(
+async def test_empty_or_forbidden_change_returns_422(
     client: AsyncClient, note: dict[str, Any], body: object
 ) -> None:
-    problem(await client.patch("/notes/1", json=body), 422)
+    assert_problem(await client.patch("/notes/1", json=body), 422)
     assert (await client.get("/notes/1")).json() == note
 
 
 @pytest.mark.parametrize(
-    ("content", "kind"),
+    ("content", "media_type"),
     [
         (b'{"title": "one"', "application/json"),
         (b'{"title": "\xff"}', "application/json"),
@@ -189,18 +195,18 @@ async def test_a_change_must_change_something_it_may(
         (b'{"title": "one"}', "application/x-www-form-urlencoded"),
     ],
 )
-async def test_a_body_must_be_json(
-    client: AsyncClient, note: dict[str, Any], content: bytes, kind: str
+async def test_body_that_is_not_json_returns_422(
+    client: AsyncClient, note: dict[str, Any], content: bytes, media_type: str
 ) -> None:
-    headers = {"Content-Type": kind}
+    headers = {"Content-Type": media_type}
     for method, path in [("POST", "/notes"), ("PATCH", "/notes/1")]:
-        answer = await client.request(method, path, content=content, headers=headers)
-        [error] = problem(answer, 422)["errors"]
+        response = await client.request(method, path, content=content, headers=headers)
+        [error] = assert_problem(response, 422)["errors"]
         assert error["in"] == "body"
 
 
 @pytest.mark.parametrize(
-    ("path", "place", "pointer"),
+    ("path", "location", "pointer"),
     [
         ("/notes?limit=0", "query", "/limit"),
         ("/notes?limit=101", "query", "/limit"),
@@ -218,14 +224,14 @@ async def test_a_body_must_be_json(
         (f"/notes/{'9' * 5000}", "path", "/note_id"),
     ],
 )
-async def test_a_wrong_parameter_is_refused(
-    client: AsyncClient, path: str, place: str, pointer: str
+async def test_invalid_parameter_returns_422(
+    client: AsyncClient, path: str, location: str, pointer: str
 ) -> None:
-    [error] = problem(await client.get(path), 422)["errors"]
-    assert (error["in"], error["pointer"]) == (place, pointer)
+    [error] = assert_problem(await client.get(path), 422)["errors"]
+    assert (error["in"], error["pointer"]) == (location, pointer)
 
 
-async def test_the_schema_tells_of_every_call_and_how_it_is_refused(client: AsyncClient) -> None:
+async def test_schema_describes_every_operation_and_its_errors(client: AsyncClient) -> None:
     paths = (await client.get("/openapi.json")).json()["paths"]
     described = {
         f"{method.upper()} {path}": " ".join(sorted(operation["responses"]))
@@ -244,7 +250,7 @@ async def test_the_schema_tells_of_every_call_and_how_it_is_refused(client: Asyn
     }
 
 
-async def test_metrics_know_a_route_by_its_template(
+async def test_metrics_label_requests_with_the_route_template(
     client: AsyncClient, note: dict[str, Any]
 ) -> None:
     await client.get("/notes/1")

@@ -1,4 +1,4 @@
-"""Whether this process serves, and whether its database does."""
+"""The probes: whether this process serves, and whether its database answers."""
 
 from typing import Literal
 
@@ -23,6 +23,6 @@ async def live() -> Health:
 
 @router.get("/ready", responses=problems(503))
 async def ready(database: DatabaseDependency) -> Health:
-    """Answer 200 when a database connection can be had and answers."""
+    """Answer 200 when a database connection can be checked out and answers."""
     await database.ping()
     return Health()

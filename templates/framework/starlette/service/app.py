@@ -5,9 +5,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from . import health
 from .docs import file, page
-from .domains import domains
+from .domains import DOMAINS
 from .errors import handlers
 from .lifespan import lifespan
 from .metrics import metrics
@@ -17,11 +16,7 @@ from .settings import Settings
 
 
 def create_app(settings: Settings) -> Starlette:
-    routes = [
-        *(route for domain in domains("routes") for route in domain.routes),
-        *health.routes,
-        Route("/metrics", metrics),
-    ]
+    routes = [route for domain in DOMAINS for route in domain.routes]
     schema = openapi(
         routes,
         title="{{ cookiecutter.__title }}",
@@ -34,11 +29,12 @@ def create_app(settings: Settings) -> Starlette:
     app = Starlette(
         routes=[
             *routes,
+            Route("/metrics", metrics),
             Route("/openapi.json", openapi_json),
             Route("/docs", page),
             Route("/docs/{name}", file),
         ],
-        lifespan=lifespan(settings),
+        lifespan=lifespan(settings, [domain.lifespan for domain in DOMAINS if domain.lifespan]),
         middleware=middleware(settings),
         exception_handlers=handlers,
     )

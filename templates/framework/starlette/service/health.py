@@ -1,4 +1,4 @@
-"""Whether this process serves, and whether its database does."""
+"""The probes: whether this process serves, and whether its database answers."""
 
 from typing import Literal
 
@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from .database import Database
+from .lifespan import State
 from .openapi import describe
 from .requests import answer
 
@@ -23,10 +23,9 @@ async def live(request: Request) -> Response:
 
 
 @describe(answer=Health, problems=[503], tag="health")
-async def ready(request: Request) -> Response:
-    """Answer 200 when a database connection can be had and answers."""
-    database: Database = request.state.database
-    await database.ping()
+async def ready(request: Request[State]) -> Response:
+    """Answer 200 when a database connection can be checked out and answers."""
+    await request.state["database"].ping()
     return answer(Health())
 
 

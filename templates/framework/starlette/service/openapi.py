@@ -1,4 +1,4 @@
-"""The schema, read off the routes and their models."""
+"""The OpenAPI schema, made from the routes and their models."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -18,13 +18,12 @@ from openapi_pydantic import (
 )
 from openapi_pydantic.util import PydanticSchema, construct_open_api_with_schema_class
 from pydantic import BaseModel
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, compile_path
 
 from .errors import Problem
+from .routing import flatten
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
-
-LINES = {"type": "array", "items": {"type": "string"}}  # of a header
 
 
 def describe(
@@ -37,17 +36,20 @@ def describe(
     problems: Sequence[int] = (),
     tag: str,
 ) -> Callable[[Handler], Handler]:
-    """Say what a handler takes and answers; its docstring says what it does.
+    """Describe what a handler takes and answers; its docstring describes what it does.
 
-    request: a model as for `requests.read`. headers: the names of those it heeds.
-    links: where its answer leads.
+    request: a model as for `requests.read`. headers: the names of the headers that it reads.
+    links: where its answer leads. problems: the statuses of the errors that it answers.
+
+    The operation is named by the tag and the handler, such as "notes-get_note", so two domains may
+    have handlers of the same name.
     """
 
     def attach(handler: Handler) -> Handler:
-        answered = response(status, "application/json", answer)
+        success = response(status, "application/json", answer)
         if links:
-            answered.links = {name: Link.model_validate(link) for name, link in links.items()}
-        responses = {str(status): answered}
+            success.links = {name: Link.model_validate(link) for name, link in links.items()}
+        responses = {str(status): success}
         if "If-None-Match" in headers:
             responses["304"] = response(304, "application/json", None)
         for problem in problems:
@@ -56,7 +58,7 @@ def describe(
             tags=[tag],
             summary=handler.__name__.replace("_", " ").capitalize(),
             description=handler.__doc__,
-            operationId=handler.__name__,
+            operationId=f"{tag}-{handler.__name__}",
             parameters=[
                 *(parameters(request, "path") if request else []),
                 *(parameters(request, "query") if request else []),
@@ -70,8 +72,8 @@ def describe(
     return attach
 
 
-def response(status: int, kind: str, model: type[BaseModel] | None) -> Response:
-    content = {kind: media(model)} if model else None
+def response(status: int, media_type: str, model: type[BaseModel] | None) -> Response:
+    content = {media_type: media(model)} if model else None
     return Response(description=HTTPStatus(status).phrase, content=content)
 
 
@@ -80,12 +82,12 @@ def media(model: type[BaseModel]) -> MediaType:
 
 
 def header(name: str) -> Parameter:
-    return parameter(name, "header", LINES, required=False)
+    return parameter(name, "header", {"type": "string"}, required=False)
 
 
 def parameter(name: str, place: str, schema: dict[str, Any], *, required: bool) -> Parameter:
-    described = {"name": name, "in": place, "required": required, "schema": schema}
-    return Parameter.model_validate(described)
+    fields = {"name": name, "in": place, "required": required, "schema": schema}
+    return Parameter.model_validate(fields)
 
 
 def part_of(request: type[BaseModel], place: str) -> type[BaseModel] | None:
@@ -112,20 +114,21 @@ def body(request: type[BaseModel]) -> RequestBody | None:
 
 
 def openapi(routes: Sequence[BaseRoute], title: str, description: str) -> dict[str, Any]:
-    """Describe every route whose handler is decorated with `describe`."""
+    """Return the schema of every route whose handler is decorated with `describe`."""
     paths: dict[str, PathItem] = {}
-    for route in routes:
+    for path, route in flatten(routes):
         operation = getattr(getattr(route, "endpoint", None), "operation", None)
-        if isinstance(route, Route) and operation is not None:
-            item = paths.setdefault(route.path, PathItem())
-            for method in (route.methods or set()) - {"HEAD"}:
+        if operation is not None:
+            _, template, _ = compile_path(path)
+            item = paths.setdefault(template, PathItem())
+            for method in getattr(route, "methods", set()) - {"HEAD"}:
                 setattr(item, method.lower(), operation)
     schema = OpenAPI(info=Info(title=title, description=description, version="0.1.0"), paths=paths)
     complete = construct_open_api_with_schema_class(schema)
-    # Its defaults are left out: some of them are not allowed where they stand.
-    described = complete.model_dump_json(by_alias=True, exclude_none=True, exclude_unset=True)
-    # To it all numbers are floats, such as 9.2e18, which is 2**63 to some readers only.
-    exact = json.loads(described, parse_float=whole)
+    # The defaults of openapi-pydantic are left out: some of them are not allowed in their place.
+    text = complete.model_dump_json(by_alias=True, exclude_none=True, exclude_unset=True)
+    # openapi-pydantic reads all numbers as floats. 9.2e18 is 2**63 to some readers only.
+    exact = json.loads(text, parse_float=whole)
     return {"openapi": complete.openapi, **exact}
 
 

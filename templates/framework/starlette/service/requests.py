@@ -2,47 +2,47 @@
 
 import json
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from .errors import InvalidRequest, fault, faults
+from .errors import InvalidRequest, validation_problem, validation_problems
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
-async def read(request: Request, model: type[Model]) -> Model:
+async def read(request: Request[Any], model: type[Model]) -> Model:
     """Validate a request by a model whose fields are its `path`, its `query` and its `body`.
 
-    Raises InvalidRequest with all that is wrong at once.
+    Raises InvalidRequest, which lists all problems at once.
     """
     fields = model.__pydantic_fields__
     parts: dict[str, object] = {"path": request.path_params}
     if "query" in fields:
         parts["query"] = dict(request.query_params)
     if "body" in fields and (body := await request.body()):
-        parts["body"] = decoded(body) if is_json(request) else body
+        parts["body"] = decode(body) if is_json(request) else body
     try:
         return model.model_validate(parts)
     except ValidationError as error:
         errors = error.errors(include_url=False, include_input=False)
-        raise InvalidRequest(faults(errors)) from None
+        raise InvalidRequest(validation_problems(errors)) from None
 
 
-def is_json(request: Request) -> bool:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    return kind == "application/json" or (
-        kind.startswith("application/") and kind.endswith("+json")
+def is_json(request: Request[Any]) -> bool:
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return media_type == "application/json" or (
+        media_type.startswith("application/") and media_type.endswith("+json")
     )
 
 
-def decoded(body: bytes) -> object:
+def decode(body: bytes) -> object:
     try:
         return json.loads(body)
     except (ValueError, RecursionError):  # not JSON, not UTF-8, or nested too deeply
-        raise InvalidRequest([fault("body", [], "This is not valid JSON.")]) from None
+        raise InvalidRequest([validation_problem("body", [], "This is not valid JSON.")]) from None
 
 
 def answer(

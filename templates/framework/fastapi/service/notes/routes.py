@@ -1,14 +1,15 @@
 """Notes: HTTP in, HTTP out."""
 
-from typing import Annotated
+from typing import Annotated, cast
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
-from ..etags import etag, versions
-from ..openapi import heeds, linked, problems
+from ..etags import etag, is_known
+from ..openapi import header, links, problems
 from ..requests import DatabaseDependency, IfMatch
-from ..retry import retried
+from ..retry import retry_on_conflict
 from . import queries, schemas
+from .lifespan import NotesState
 from .synchronize import synchronize
 from .upstream import Upstream
 
@@ -17,17 +18,19 @@ router = APIRouter(prefix="/notes", tags=["notes"])
 NoteId = Annotated[schemas.NoteId, Path()]
 
 
-async def upstream(request: Request) -> Upstream:
-    found: Upstream = request.state.upstream
-    return found
+async def get_upstream(request: Request) -> Upstream:
+    return cast(NotesState, request.state)["upstream"]
 
 
-# Routes are tried in this order, so first comes what is asked for most.
+UpstreamDependency = Annotated[Upstream, Depends(get_upstream)]
+
+
+# Routes are tried in this order, so the one with the most requests comes first.
 @router.get(
     "/{note_id}",
     response_model=schemas.Note,
     responses={304: {"description": "Not Modified"}, **problems(404, 422, 503)},
-    openapi_extra=heeds("If-None-Match"),
+    openapi_extra=header("If-None-Match"),
 )
 async def get_note(
     note_id: NoteId, database: DatabaseDependency, request: Request, response: Response
@@ -36,10 +39,9 @@ async def get_note(
     async with database.connection() as connection:
         note = await queries.get(connection, note_id)
     response.headers["ETag"] = etag(note.version)
-    if lines := request.headers.getlist("If-None-Match"):
-        known = versions(lines)
-        if known is None or note.version in known:
-            return Response(status_code=304, headers=response.headers)
+    # As a parameter of the handler, this header would cost each request about 20 microseconds.
+    if is_known(note.version, request.headers.getlist("If-None-Match")):
+        return Response(status_code=304, headers=response.headers)
     return note
 
 
@@ -56,22 +58,22 @@ async def list_notes(
 @router.post(
     "",
     status_code=201,
-    responses={**linked(201, schemas.LINKS), **problems(413, 422, 503)},
+    responses={**links(201, schemas.LINKS), **problems(413, 422, 503)},
 )
-@retried
+@retry_on_conflict
 async def create_note(
     content: schemas.NewNote, database: DatabaseDependency, response: Response
 ) -> schemas.Note:
     """Store a note and its first revision."""
-    async with database.transaction() as connection:
-        note = await queries.create(connection, content.title, content.body)
+    async with database.transaction() as transaction:
+        note = await queries.create(transaction, content.title, content.body)
     response.headers["Location"] = f"/notes/{note.id}"
     response.headers["ETag"] = etag(note.version)
     return schemas.Note.model_validate(note)
 
 
 @router.patch("/{note_id}", responses=problems(404, 412, 413, 422, 503))
-@retried
+@retry_on_conflict
 async def change_note(
     note_id: NoteId,
     change: schemas.NoteChange,
@@ -80,8 +82,8 @@ async def change_note(
     expected: IfMatch,
 ) -> schemas.Note:
     """Change a note's title, body or both, and keep the new version as a revision."""
-    async with database.transaction() as connection:
-        note = await queries.change(connection, note_id, change.title, change.body, expected)
+    async with database.transaction() as transaction:
+        note = await queries.change(transaction, note_id, change.title, change.body, expected)
     response.headers["ETag"] = etag(note.version)
     return schemas.Note.model_validate(note)
 
@@ -92,11 +94,11 @@ async def change_note(
     response_class=Response,
     responses=problems(404, 412, 422, 503),
 )
-@retried
+@retry_on_conflict
 async def delete_note(note_id: NoteId, database: DatabaseDependency, expected: IfMatch) -> None:
     """Delete a note and its revisions."""
-    async with database.transaction() as connection:
-        await queries.remove(connection, note_id, expected)
+    async with database.transaction() as transaction:
+        await queries.remove(transaction, note_id, expected)
 
 
 @router.get("/{note_id}/revisions", responses=problems(404, 422, 503))
@@ -115,10 +117,10 @@ async def list_revisions(
 async def synchronize_note(
     note_id: NoteId,
     database: DatabaseDependency,
-    upstream: Annotated[Upstream, Depends(upstream)],
+    upstream: UpstreamDependency,
     response: Response,
 ) -> schemas.Note:
-    """Send a note to the upstream and store what it makes of it."""
+    """Send a note to the upstream and store the content that it answers."""
     note = await synchronize(note_id, database, upstream)
     response.headers["ETag"] = etag(note.version)
     return schemas.Note.model_validate(note)

@@ -8,11 +8,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from .. import openapi
-from ..database import Database
-from ..etags import etag, versions
+from ..etags import etag, is_known, versions
 from ..requests import answer, read
-from ..retry import retried
+from ..retry import retry_on_conflict
 from . import queries, schemas
+from .lifespan import NotesState
 from .synchronize import synchronize
 
 describe = partial(openapi.describe, tag="notes")
@@ -43,10 +43,10 @@ class ListRevisions(OneNote):
 
 
 @describe(ListNotes, answer=schemas.NotePage, problems=[422, 503])
-async def list_notes(request: Request) -> Response:
+async def list_notes(request: Request[NotesState]) -> Response:
     """List notes by id, a page at a time."""
     query = (await read(request, ListNotes)).query
-    database: Database = request.state.database
+    database = request.state["database"]
     async with database.connection() as connection:
         notes = await queries.page(connection, query.after, query.limit + 1, query.synchronized)
     return answer(schemas.NotePage.of(notes, query))
@@ -59,78 +59,76 @@ async def list_notes(request: Request) -> Response:
     links=schemas.LINKS,
     problems=[413, 422, 503],
 )
-@retried
-async def create_note(request: Request) -> Response:
+@retry_on_conflict
+async def create_note(request: Request[NotesState]) -> Response:
     """Store a note and its first revision."""
     content = (await read(request, CreateNote)).body
-    database: Database = request.state.database
-    async with database.transaction() as connection:
-        note = await queries.create(connection, content.title, content.body)
+    database = request.state["database"]
+    async with database.transaction() as transaction:
+        note = await queries.create(transaction, content.title, content.body)
     headers = {"Location": f"/notes/{note.id}", "ETag": etag(note.version)}
     return answer(schemas.Note.model_validate(note), 201, headers)
 
 
 @describe(OneNote, answer=schemas.Note, headers=["If-None-Match"], problems=[404, 422, 503])
-async def get_note(request: Request) -> Response:
+async def get_note(request: Request[NotesState]) -> Response:
     """Return a note, unless the caller has this version of it already."""
     note_id = (await read(request, OneNote)).path.note_id
-    database: Database = request.state.database
+    database = request.state["database"]
     async with database.connection() as connection:
         note = await queries.get(connection, note_id)
     headers = {"ETag": etag(note.version)}
-    if lines := request.headers.getlist("If-None-Match"):
-        known = versions(lines)
-        if known is None or note.version in known:
-            return Response(status_code=304, headers=headers)
+    if is_known(note.version, request.headers.getlist("If-None-Match")):
+        return Response(status_code=304, headers=headers)
     return answer(schemas.Note.model_validate(note), headers=headers)
 
 
 @describe(ChangeNote, answer=schemas.Note, headers=["If-Match"], problems=[404, 412, 413, 422, 503])
-@retried
-async def change_note(request: Request) -> Response:
+@retry_on_conflict
+async def change_note(request: Request[NotesState]) -> Response:
     """Change a note's title, body or both, and keep the new version as a revision."""
-    given = await read(request, ChangeNote)
+    requested = await read(request, ChangeNote)
+    note_id, change = requested.path.note_id, requested.body
     expected = versions(request.headers.getlist("If-Match"))
-    database: Database = request.state.database
-    async with database.transaction() as connection:
-        note = await queries.change(
-            connection, given.path.note_id, given.body.title, given.body.body, expected
-        )
+    database = request.state["database"]
+    async with database.transaction() as transaction:
+        note = await queries.change(transaction, note_id, change.title, change.body, expected)
     return answer(schemas.Note.model_validate(note), headers={"ETag": etag(note.version)})
 
 
 @describe(OneNote, status=204, headers=["If-Match"], problems=[404, 412, 422, 503])
-@retried
-async def delete_note(request: Request) -> Response:
+@retry_on_conflict
+async def delete_note(request: Request[NotesState]) -> Response:
     """Delete a note and its revisions."""
     note_id = (await read(request, OneNote)).path.note_id
     expected = versions(request.headers.getlist("If-Match"))
-    database: Database = request.state.database
-    async with database.transaction() as connection:
-        await queries.remove(connection, note_id, expected)
+    database = request.state["database"]
+    async with database.transaction() as transaction:
+        await queries.remove(transaction, note_id, expected)
     return Response(status_code=204)
 
 
 @describe(ListRevisions, answer=schemas.RevisionPage, problems=[404, 422, 503])
-async def list_revisions(request: Request) -> Response:
+async def list_revisions(request: Request[NotesState]) -> Response:
     """List a note's versions, newest first, a page at a time."""
-    given = await read(request, ListRevisions)
-    note_id, query = given.path.note_id, given.query
-    database: Database = request.state.database
+    requested = await read(request, ListRevisions)
+    note_id, query = requested.path.note_id, requested.query
+    database = request.state["database"]
     async with database.connection() as connection:
         revisions = await queries.history(connection, note_id, query.before, query.limit + 1)
     return answer(schemas.RevisionPage.of(revisions, note_id, query))
 
 
 @describe(OneNote, answer=schemas.Note, problems=[404, 409, 422, 502, 503, 504])
-async def synchronize_note(request: Request) -> Response:
-    """Send a note to the upstream and store what it makes of it."""
+async def synchronize_note(request: Request[NotesState]) -> Response:
+    """Send a note to the upstream and store the content that it answers."""
     note_id = (await read(request, OneNote)).path.note_id
-    note = await synchronize(note_id, request.state.database, request.state.upstream)
+    state = request.state
+    note = await synchronize(note_id, state["database"], state["upstream"])
     return answer(schemas.Note.model_validate(note), headers={"ETag": etag(note.version)})
 
 
-# They are tried in this order, so first what is asked for most.
+# Routes are tried in this order, so the one with the most requests comes first.
 routes = [
     Route("/notes/{note_id}", get_note),
     Route("/notes", list_notes),

@@ -1,4 +1,4 @@
-"""Everything asked of the notes' tables."""
+"""The queries on the notes' tables."""
 
 from sqlalchemy import (
     ARRAY,
@@ -15,12 +15,12 @@ from sqlalchemy import (
     update,
 )
 
-from ..database import Connection, Statement
+from ..database import Connection, Statement, Transaction
 from .errors import NoteChanged, NoteNotFound, PreconditionFailed
 from .models import Note, Revision, notes, revisions
 from .schemas import Content
 
-# In the order that the rows are read in.
+# In the order of the fields of the named tuples.
 NOTE = [notes.c[field] for field in Note._fields]
 REVISION = [revisions.c[field] for field in Revision._fields]
 
@@ -56,10 +56,10 @@ ADD_REVISION = Statement(
     )
 )
 VERSIONS = cast(bindparam("versions"), ARRAY(Integer))
-EXPECTED = or_(VERSIONS.is_(None), notes.c.version == any_(VERSIONS))
+HAS_EXPECTED_VERSION = or_(VERSIONS.is_(None), notes.c.version == any_(VERSIONS))
 CHANGE = Statement(
     update(notes)
-    .where(notes.c.id == bindparam("note_id"), EXPECTED)
+    .where(notes.c.id == bindparam("note_id"), HAS_EXPECTED_VERSION)
     .values(
         title=func.coalesce(cast(bindparam("title"), Text), notes.c.title),
         body=func.coalesce(cast(bindparam("body"), Text), notes.c.body),
@@ -69,7 +69,9 @@ CHANGE = Statement(
     .returning(*NOTE)
 )
 DELETE = Statement(
-    delete(notes).where(notes.c.id == bindparam("note_id"), EXPECTED).returning(notes.c.id)
+    delete(notes)
+    .where(notes.c.id == bindparam("note_id"), HAS_EXPECTED_VERSION)
+    .returning(notes.c.id)
 )
 SYNCHRONIZE = Statement(
     update(notes)
@@ -112,14 +114,14 @@ async def history(connection: Connection, note_id: int, before: int, limit: int)
     return [Revision._make(row) for row in rows]
 
 
-async def create(connection: Connection, title: str, body: str) -> Note:
-    row = await connection.fetchrow(*CREATE(title=title, body=body))
+async def create(transaction: Transaction, title: str, body: str) -> Note:
+    row = await transaction.fetchrow(*CREATE(title=title, body=body))
     assert row is not None
-    return await _with_revision(connection, Note._make(row))
+    return await _with_revision(transaction, Note._make(row))
 
 
 async def change(
-    connection: Connection,
+    transaction: Transaction,
     note_id: int,
     title: str | None,
     body: str | None,
@@ -129,39 +131,41 @@ async def change(
 
     Raises NoteNotFound, PreconditionFailed.
     """
-    row = await connection.fetchrow(
+    row = await transaction.fetchrow(
         *CHANGE(note_id=note_id, title=title, body=body, versions=versions)
     )
     if row is None:
-        await _must_exist(connection, note_id)
+        await _must_exist(transaction, note_id)
         raise PreconditionFailed
-    return await _with_revision(connection, Note._make(row))
+    return await _with_revision(transaction, Note._make(row))
 
 
-async def remove(connection: Connection, note_id: int, versions: list[int] | None) -> None:
+async def remove(transaction: Transaction, note_id: int, versions: list[int] | None) -> None:
     """Delete a note, if its version is one of `versions` (None: any).
 
     Raises NoteNotFound, PreconditionFailed.
     """
-    if await connection.fetchrow(*DELETE(note_id=note_id, versions=versions)) is None:
-        await _must_exist(connection, note_id)
+    if await transaction.fetchrow(*DELETE(note_id=note_id, versions=versions)) is None:
+        await _must_exist(transaction, note_id)
         raise PreconditionFailed
 
 
-async def set_content(connection: Connection, note_id: int, version: int, content: Content) -> Note:
+async def set_content(
+    transaction: Transaction, note_id: int, version: int, content: Content
+) -> Note:
     """Store what the upstream made of `version`. Raises NoteChanged if there is a newer one."""
-    row = await connection.fetchrow(
+    row = await transaction.fetchrow(
         *SYNCHRONIZE(
             note_id=note_id, version=version, new_title=content.title, new_body=content.body
         )
     )
     if row is None:
         raise NoteChanged
-    return await _with_revision(connection, Note._make(row))
+    return await _with_revision(transaction, Note._make(row))
 
 
-async def _with_revision(connection: Connection, note: Note) -> Note:
-    await connection.execute(
+async def _with_revision(transaction: Transaction, note: Note) -> Note:
+    await transaction.execute(
         *ADD_REVISION(note_id=note.id, version=note.version, title=note.title, body=note.body)
     )
     return note

@@ -1,13 +1,26 @@
-"""Everything asked of the notes' tables."""
+"""The queries on the notes' tables."""
 
-from sqlalchemy import bindparam, delete, func, select, true, update
+from sqlalchemy import (
+    ARRAY,
+    Integer,
+    Text,
+    any_,
+    bindparam,
+    cast,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
-from ..database import Connection
+from ..database import Connection, Transaction
 from .errors import NoteChanged, NoteNotFound, PreconditionFailed
 from .models import Note, Revision
 from .schemas import Content
 
-# Made once: to make a statement, and to know it again, is a third of what it costs SQLAlchemy.
+# Statements are built here, once: building one takes SQLAlchemy about as long as running it.
 PAGE = select(Note).where(Note.id > bindparam("after")).order_by(Note.id).limit(bindparam("limit"))
 PAGES = {
     None: PAGE,
@@ -20,6 +33,35 @@ REVISIONS = (
     .where(Revision.note_id == bindparam("note_id"), Revision.version < bindparam("before"))
     .order_by(Revision.version.desc())
     .limit(bindparam("limit"))
+)
+ADD_REVISION = insert(Revision)
+VERSIONS = cast(bindparam("versions"), ARRAY(Integer))
+HAS_EXPECTED_VERSION = or_(VERSIONS.is_(None), Note.version == any_(VERSIONS))
+CHANGE = (
+    update(Note)
+    .where(Note.id == bindparam("note_id"), HAS_EXPECTED_VERSION)
+    .values(
+        title=func.coalesce(cast(bindparam("new_title"), Text), Note.title),
+        body=func.coalesce(cast(bindparam("new_body"), Text), Note.body),
+        version=Note.version + 1,
+        updated_at=func.now(),
+    )
+    .returning(Note)
+)
+DELETE = (
+    delete(Note).where(Note.id == bindparam("note_id"), HAS_EXPECTED_VERSION).returning(Note.id)
+)
+SYNCHRONIZE = (
+    update(Note)
+    .where(Note.id == bindparam("note_id"), Note.version == bindparam("expected_version"))
+    .values(
+        title=bindparam("new_title"),
+        body=bindparam("new_body"),
+        version=Note.version + 1,
+        updated_at=func.now(),
+        synchronized_at=func.now(),
+    )
+    .returning(Note)
 )
 
 
@@ -50,15 +92,15 @@ async def history(connection: Connection, note_id: int, before: int, limit: int)
     return revisions
 
 
-async def create(connection: Connection, title: str, body: str) -> Note:
+async def create(transaction: Transaction, title: str, body: str) -> Note:
     note = Note(title=title, body=body)
-    connection.add(note)
-    await connection.flush()
-    return await _with_revision(connection, note)
+    transaction.add(note)
+    await transaction.flush()
+    return await _with_revision(transaction, note)
 
 
 async def change(
-    connection: Connection,
+    transaction: Transaction,
     note_id: int,
     title: str | None,
     body: str | None,
@@ -68,64 +110,41 @@ async def change(
 
     Raises NoteNotFound, PreconditionFailed.
     """
-    query = (
-        # One statement, so that no other change comes between a look and the update.
-        update(Note)
-        .where(Note.id == note_id)
-        .where(true() if versions is None else Note.version.in_(versions))
-        .values(version=Note.version + 1, updated_at=func.now())
-        .returning(Note)
-    )
-    if title is not None:
-        query = query.values(title=title)
-    if body is not None:
-        query = query.values(body=body)
-    note = await connection.scalar(query)
+    values = {"note_id": note_id, "new_title": title, "new_body": body, "versions": versions}
+    note = await transaction.scalar(CHANGE, values)
     if note is None:
-        await get(connection, note_id)
+        await get(transaction, note_id)
         raise PreconditionFailed
-    return await _with_revision(connection, note)
+    return await _with_revision(transaction, note)
 
 
-async def remove(connection: Connection, note_id: int, versions: list[int] | None) -> None:
+async def remove(transaction: Transaction, note_id: int, versions: list[int] | None) -> None:
     """Delete a note, if its version is one of `versions` (None: any).
 
     Raises NoteNotFound, PreconditionFailed.
     """
-    query = (
-        delete(Note)
-        .where(Note.id == note_id)
-        .where(true() if versions is None else Note.version.in_(versions))
-        .returning(Note.id)
-    )
-    if await connection.scalar(query) is None:
-        await get(connection, note_id)
+    if await transaction.scalar(DELETE, {"note_id": note_id, "versions": versions}) is None:
+        await get(transaction, note_id)
         raise PreconditionFailed
 
 
-async def set_content(connection: Connection, note_id: int, version: int, content: Content) -> Note:
+async def set_content(
+    transaction: Transaction, note_id: int, version: int, content: Content
+) -> Note:
     """Store what the upstream made of `version`. Raises NoteChanged if there is a newer one."""
-    query = (
-        update(Note)
-        .where(Note.id == note_id, Note.version == version)
-        .values(
-            title=content.title,
-            body=content.body,
-            version=Note.version + 1,
-            updated_at=func.now(),
-            synchronized_at=func.now(),
-        )
-        .returning(Note)
-    )
-    note = await connection.scalar(query)
+    values = {
+        "note_id": note_id,
+        "expected_version": version,
+        "new_title": content.title,
+        "new_body": content.body,
+    }
+    note = await transaction.scalar(SYNCHRONIZE, values)
     if note is None:
         raise NoteChanged
-    return await _with_revision(connection, note)
+    return await _with_revision(transaction, note)
 
 
-async def _with_revision(connection: Connection, note: Note) -> Note:
-    connection.add(
-        Revision(note_id=note.id, version=note.version, title=note.title, body=note.body)
-    )
-    await connection.flush()
+async def _with_revision(transaction: Transaction, note: Note) -> Note:
+    values = {"note_id": note.id, "version": note.version, "title": note.title, "body": note.body}
+    await transaction.execute(ADD_REVISION, values)
     return note

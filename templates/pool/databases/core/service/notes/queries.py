@@ -1,104 +1,34 @@
-"""Everything asked of the notes' tables."""
+"""The queries on the notes' tables."""
 
-from sqlalchemy import (
-    ARRAY,
-    Integer,
-    Text,
-    any_,
-    bindparam,
-    cast,
-    delete,
-    func,
-    insert,
-    or_,
-    select,
-    update,
-)
+from collections.abc import Sequence
 
-from ..database import Connection, Statement
+from databases.interfaces import Record
+from sqlalchemy import ColumnElement, delete, func, insert, select, true, update
+
+from ..database import Connection, Transaction
 from .errors import NoteChanged, NoteNotFound, PreconditionFailed
 from .models import Note, Revision, notes, revisions
 from .schemas import Content
-
-# In the order that the rows are read in.
-NOTE = [notes.c[field] for field in Note._fields]
-REVISION = [revisions.c[field] for field in Revision._fields]
-
-PAGE = (
-    select(*NOTE)
-    .where(notes.c.id > bindparam("after"))
-    .order_by(notes.c.id)
-    .limit(bindparam("limit"))
-)
-PAGES = {
-    None: Statement(PAGE),
-    True: Statement(PAGE.where(notes.c.synchronized_at.is_not(None))),
-    False: Statement(PAGE.where(notes.c.synchronized_at.is_(None))),
-}
-GET = Statement(select(*NOTE).where(notes.c.id == bindparam("note_id")))
-EXISTS = Statement(select(notes.c.id).where(notes.c.id == bindparam("note_id")))
-REVISIONS = Statement(
-    select(*REVISION)
-    .where(revisions.c.note_id == bindparam("note_id"))
-    .where(revisions.c.version < bindparam("before"))
-    .order_by(revisions.c.version.desc())
-    .limit(bindparam("limit"))
-)
-CREATE = Statement(
-    insert(notes).values(title=bindparam("title"), body=bindparam("body")).returning(*NOTE)
-)
-ADD_REVISION = Statement(
-    insert(revisions).values(
-        note_id=bindparam("note_id"),
-        version=bindparam("version"),
-        title=bindparam("title"),
-        body=bindparam("body"),
-    )
-)
-VERSIONS = cast(bindparam("versions"), ARRAY(Integer))
-EXPECTED = or_(VERSIONS.is_(None), notes.c.version == any_(VERSIONS))
-CHANGE = Statement(
-    update(notes)
-    .where(notes.c.id == bindparam("note_id"), EXPECTED)
-    .values(
-        title=func.coalesce(cast(bindparam("title"), Text), notes.c.title),
-        body=func.coalesce(cast(bindparam("body"), Text), notes.c.body),
-        version=notes.c.version + 1,
-        updated_at=func.now(),
-    )
-    .returning(*NOTE)
-)
-DELETE = Statement(
-    delete(notes).where(notes.c.id == bindparam("note_id"), EXPECTED).returning(notes.c.id)
-)
-SYNCHRONIZE = Statement(
-    update(notes)
-    .where(notes.c.id == bindparam("note_id"), notes.c.version == bindparam("version"))
-    .values(
-        title=bindparam("new_title"),
-        body=bindparam("new_body"),
-        version=notes.c.version + 1,
-        updated_at=func.now(),
-        synchronized_at=func.now(),
-    )
-    .returning(*NOTE)
-)
 
 
 async def page(
     connection: Connection, after: int, limit: int, synchronized: bool | None
 ) -> list[Note]:
     """Return up to `limit` notes whose ids come after `after`."""
-    rows = await connection.fetch_all(PAGES[synchronized](after=after, limit=limit))
-    return [Note._make(row._mapping.values()) for row in rows]
+    query = select(notes).where(notes.c.id > after).order_by(notes.c.id).limit(limit)
+    if synchronized is True:
+        query = query.where(notes.c.synchronized_at.is_not(None))
+    elif synchronized is False:
+        query = query.where(notes.c.synchronized_at.is_(None))
+    return [_note(row) for row in await connection.fetch_all(query)]
 
 
 async def get(connection: Connection, note_id: int) -> Note:
     """Raises NoteNotFound."""
-    row = await connection.fetch_one(GET(note_id=note_id))
+    row = await connection.fetch_one(select(notes).where(notes.c.id == note_id))
     if row is None:
         raise NoteNotFound
-    return Note._make(row._mapping.values())
+    return _note(row)
 
 
 async def history(connection: Connection, note_id: int, before: int, limit: int) -> list[Revision]:
@@ -106,20 +36,28 @@ async def history(connection: Connection, note_id: int, before: int, limit: int)
 
     Raises NoteNotFound.
     """
-    rows = await connection.fetch_all(REVISIONS(note_id=note_id, before=before, limit=limit))
+    query = (
+        select(revisions)
+        .where(revisions.c.note_id == note_id, revisions.c.version < before)
+        .order_by(revisions.c.version.desc())
+        .limit(limit)
+    )
+    rows = await connection.fetch_all(query)
     if not rows:
-        await _must_exist(connection, note_id)
-    return [Revision._make(row._mapping.values()) for row in rows]
+        await get(connection, note_id)
+    return [_revision(row) for row in rows]
 
 
-async def create(connection: Connection, title: str, body: str) -> Note:
-    row = await connection.fetch_one(CREATE(title=title, body=body))
+async def create(transaction: Transaction, title: str, body: str) -> Note:
+    row = await transaction.fetch_one(
+        insert(notes).returning(notes), {"title": title, "body": body}
+    )
     assert row is not None
-    return await _with_revision(connection, Note._make(row._mapping.values()))
+    return await _with_revision(transaction, _note(row))
 
 
 async def change(
-    connection: Connection,
+    transaction: Transaction,
     note_id: int,
     title: str | None,
     body: str | None,
@@ -129,44 +67,68 @@ async def change(
 
     Raises NoteNotFound, PreconditionFailed.
     """
-    row = await connection.fetch_one(
-        CHANGE(note_id=note_id, title=title, body=body, versions=versions)
+    values = {"title": title, "body": body}
+    query = (
+        # A single statement, so that no other change comes between the check and the update.
+        update(notes)
+        .where(notes.c.id == note_id, _is_one_of(versions))
+        .values(version=notes.c.version + 1, updated_at=func.now())
+        .returning(notes)
     )
+    changes = {name: value for name, value in values.items() if value is not None}
+    row = await transaction.fetch_one(query, changes)
     if row is None:
-        await _must_exist(connection, note_id)
+        await get(transaction, note_id)
         raise PreconditionFailed
-    return await _with_revision(connection, Note._make(row._mapping.values()))
+    return await _with_revision(transaction, _note(row))
 
 
-async def remove(connection: Connection, note_id: int, versions: list[int] | None) -> None:
+async def remove(transaction: Transaction, note_id: int, versions: list[int] | None) -> None:
     """Delete a note, if its version is one of `versions` (None: any).
 
     Raises NoteNotFound, PreconditionFailed.
     """
-    if await connection.fetch_one(DELETE(note_id=note_id, versions=versions)) is None:
-        await _must_exist(connection, note_id)
+    query = delete(notes).where(notes.c.id == note_id, _is_one_of(versions)).returning(notes.c.id)
+    if await transaction.fetch_one(query) is None:
+        await get(transaction, note_id)
         raise PreconditionFailed
 
 
-async def set_content(connection: Connection, note_id: int, version: int, content: Content) -> Note:
+async def set_content(
+    transaction: Transaction, note_id: int, version: int, content: Content
+) -> Note:
     """Store what the upstream made of `version`. Raises NoteChanged if there is a newer one."""
-    row = await connection.fetch_one(
-        SYNCHRONIZE(
-            note_id=note_id, version=version, new_title=content.title, new_body=content.body
+    query = (
+        update(notes)
+        .where(notes.c.id == note_id, notes.c.version == version)
+        .values(
+            title=content.title,
+            body=content.body,
+            version=notes.c.version + 1,
+            updated_at=func.now(),
+            synchronized_at=func.now(),
         )
+        .returning(notes)
     )
+    row = await transaction.fetch_one(query)
     if row is None:
         raise NoteChanged
-    return await _with_revision(connection, Note._make(row._mapping.values()))
+    return await _with_revision(transaction, _note(row))
 
 
-async def _with_revision(connection: Connection, note: Note) -> Note:
-    await connection.execute(
-        ADD_REVISION(note_id=note.id, version=note.version, title=note.title, body=note.body)
-    )
+def _is_one_of(versions: Sequence[int] | None) -> ColumnElement[bool]:
+    return true() if versions is None else notes.c.version.in_(versions)
+
+
+async def _with_revision(transaction: Transaction, note: Note) -> Note:
+    values = {"note_id": note.id, "version": note.version, "title": note.title, "body": note.body}
+    await transaction.execute(insert(revisions), values)
     return note
 
 
-async def _must_exist(connection: Connection, note_id: int) -> None:
-    if await connection.fetch_one(EXISTS(note_id=note_id)) is None:
-        raise NoteNotFound
+def _note(row: Record) -> Note:
+    return Note(*(row[field] for field in Note._fields))
+
+
+def _revision(row: Record) -> Revision:
+    return Revision(*(row[field] for field in Revision._fields))

@@ -1,25 +1,13 @@
-"""Everything asked of the notes' tables."""
+"""The queries on the notes' tables."""
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 from databases.interfaces import Record
-from sqlalchemy import (
-    ARRAY,
-    Integer,
-    Text,
-    any_,
-    bindparam,
-    cast,
-    delete,
-    func,
-    insert,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import ColumnElement, delete, func, insert, select, true, update
 from sqlalchemy.orm import make_transient_to_detached
 
-from ..database import Connection, Statement
+from ..database import Connection, Transaction
 from ..models import Base
 from .errors import NoteChanged, NoteNotFound, PreconditionFailed
 from .models import Note, Revision
@@ -27,74 +15,25 @@ from .schemas import Content
 
 T = TypeVar("T", bound=Base)
 
-PAGE = select(Note).where(Note.id > bindparam("after")).order_by(Note.id).limit(bindparam("limit"))
-PAGES = {
-    None: Statement(PAGE),
-    True: Statement(PAGE.where(Note.synchronized_at.is_not(None))),
-    False: Statement(PAGE.where(Note.synchronized_at.is_(None))),
-}
-GET = Statement(select(Note).where(Note.id == bindparam("note_id")))
-EXISTS = Statement(select(Note.id).where(Note.id == bindparam("note_id")))
-REVISIONS = Statement(
-    select(Revision)
-    .where(Revision.note_id == bindparam("note_id"))
-    .where(Revision.version < bindparam("before"))
-    .order_by(Revision.version.desc())
-    .limit(bindparam("limit"))
-)
-CREATE = Statement(
-    insert(Note).values(title=bindparam("title"), body=bindparam("body")).returning(Note)
-)
-ADD_REVISION = Statement(
-    insert(Revision).values(
-        note_id=bindparam("note_id"),
-        version=bindparam("version"),
-        title=bindparam("title"),
-        body=bindparam("body"),
-    )
-)
-VERSIONS = cast(bindparam("versions"), ARRAY(Integer))
-EXPECTED = or_(VERSIONS.is_(None), Note.version == any_(VERSIONS))
-CHANGE = Statement(
-    update(Note)
-    .where(Note.id == bindparam("note_id"), EXPECTED)
-    .values(
-        title=func.coalesce(cast(bindparam("title"), Text), Note.title),
-        body=func.coalesce(cast(bindparam("body"), Text), Note.body),
-        version=Note.version + 1,
-        updated_at=func.now(),
-    )
-    .returning(Note)
-)
-DELETE = Statement(delete(Note).where(Note.id == bindparam("note_id"), EXPECTED).returning(Note.id))
-SYNCHRONIZE = Statement(
-    update(Note)
-    .where(Note.id == bindparam("note_id"), Note.version == bindparam("version"))
-    .values(
-        title=bindparam("new_title"),
-        body=bindparam("new_body"),
-        version=Note.version + 1,
-        updated_at=func.now(),
-        synchronized_at=func.now(),
-    )
-    .returning(Note)
-)
-
 
 async def page(
     connection: Connection, after: int, limit: int, synchronized: bool | None
 ) -> list[Note]:
     """Return up to `limit` notes whose ids come after `after`."""
-    rows = await connection.fetch_all(PAGES[synchronized](after=after, limit=limit))
-    return [_loaded(Note, row) for row in rows]
+    query = select(Note).where(Note.id > after).order_by(Note.id).limit(limit)
+    if synchronized is True:
+        query = query.where(Note.synchronized_at.is_not(None))
+    elif synchronized is False:
+        query = query.where(Note.synchronized_at.is_(None))
+    return [_detached(Note, row) for row in await connection.fetch_all(query)]
 
 
 async def get(connection: Connection, note_id: int) -> Note:
     """Raises NoteNotFound."""
-    row = await connection.fetch_one(GET(note_id=note_id))
+    row = await connection.fetch_one(select(Note).where(Note.id == note_id))
     if row is None:
         raise NoteNotFound
-    return _loaded(Note, row)
+    return _detached(Note, row)
 
 
 async def history(connection: Connection, note_id: int, before: int, limit: int) -> list[Revision]:
@@ -102,20 +41,26 @@ async def history(connection: Connection, note_id: int, before: int, limit: int)
 
     Raises NoteNotFound.
     """
-    rows = await connection.fetch_all(REVISIONS(note_id=note_id, before=before, limit=limit))
+    query = (
+        select(Revision)
+        .where(Revision.note_id == note_id, Revision.version < before)
+        .order_by(Revision.version.desc())
+        .limit(limit)
+    )
+    rows = await connection.fetch_all(query)
     if not rows:
-        await _must_exist(connection, note_id)
-    return [_loaded(Revision, row) for row in rows]
+        await get(connection, note_id)
+    return [_detached(Revision, row) for row in rows]
 
 
-async def create(connection: Connection, title: str, body: str) -> Note:
-    row = await connection.fetch_one(CREATE(title=title, body=body))
+async def create(transaction: Transaction, title: str, body: str) -> Note:
+    row = await transaction.fetch_one(insert(Note).returning(Note), {"title": title, "body": body})
     assert row is not None
-    return await _with_revision(connection, _loaded(Note, row))
+    return await _with_revision(transaction, _detached(Note, row))
 
 
 async def change(
-    connection: Connection,
+    transaction: Transaction,
     note_id: int,
     title: str | None,
     body: str | None,
@@ -125,57 +70,71 @@ async def change(
 
     Raises NoteNotFound, PreconditionFailed.
     """
-    row = await connection.fetch_one(
-        CHANGE(note_id=note_id, title=title, body=body, versions=versions)
+    values = {"title": title, "body": body}
+    query = (
+        # A single statement, so that no other change comes between the check and the update.
+        update(Note)
+        .where(Note.id == note_id, _is_one_of(versions))
+        .values(version=Note.version + 1, updated_at=func.now())
+        .returning(Note)
     )
+    changes = {name: value for name, value in values.items() if value is not None}
+    row = await transaction.fetch_one(query, changes)
     if row is None:
-        await _must_exist(connection, note_id)
+        await get(transaction, note_id)
         raise PreconditionFailed
-    return await _with_revision(connection, _loaded(Note, row))
+    return await _with_revision(transaction, _detached(Note, row))
 
 
-async def remove(connection: Connection, note_id: int, versions: list[int] | None) -> None:
+async def remove(transaction: Transaction, note_id: int, versions: list[int] | None) -> None:
     """Delete a note, if its version is one of `versions` (None: any).
 
     Raises NoteNotFound, PreconditionFailed.
     """
-    if await connection.fetch_one(DELETE(note_id=note_id, versions=versions)) is None:
-        await _must_exist(connection, note_id)
+    query = delete(Note).where(Note.id == note_id, _is_one_of(versions)).returning(Note.id)
+    if await transaction.fetch_one(query) is None:
+        await get(transaction, note_id)
         raise PreconditionFailed
 
 
-async def set_content(connection: Connection, note_id: int, version: int, content: Content) -> Note:
+async def set_content(
+    transaction: Transaction, note_id: int, version: int, content: Content
+) -> Note:
     """Store what the upstream made of `version`. Raises NoteChanged if there is a newer one."""
-    row = await connection.fetch_one(
-        SYNCHRONIZE(
-            note_id=note_id, version=version, new_title=content.title, new_body=content.body
+    query = (
+        update(Note)
+        .where(Note.id == note_id, Note.version == version)
+        .values(
+            title=content.title,
+            body=content.body,
+            version=Note.version + 1,
+            updated_at=func.now(),
+            synchronized_at=func.now(),
         )
+        .returning(Note)
     )
+    row = await transaction.fetch_one(query)
     if row is None:
         raise NoteChanged
-    return await _with_revision(connection, _loaded(Note, row))
+    return await _with_revision(transaction, _detached(Note, row))
 
 
-async def _with_revision(connection: Connection, note: Note) -> Note:
-    await connection.execute(
-        ADD_REVISION(note_id=note.id, version=note.version, title=note.title, body=note.body)
-    )
+def _is_one_of(versions: Sequence[int] | None) -> ColumnElement[bool]:
+    return true() if versions is None else Note.version.in_(versions)
+
+
+async def _with_revision(transaction: Transaction, note: Note) -> Note:
+    values = {"note_id": note.id, "version": note.version, "title": note.title, "body": note.body}
+    await transaction.execute(insert(Revision), values)
     return note
 
 
-async def _must_exist(connection: Connection, note_id: int) -> None:
-    if await connection.fetch_one(EXISTS(note_id=note_id)) is None:
-        raise NoteNotFound
+def _detached(model: type[T], row: Record) -> T:
+    """Return the object that a session would have loaded from `row` and then let go.
 
-
-def _loaded(kind: type[T], row: Record) -> T:
-    """Make the object that a session would have made of `row` and let go.
-
-    Like a session, not by its constructor, which has every value tracked as a change. Detached, or
-    SQLAlchemy takes the object for a new one, whose relationships are empty instead of refused. Of
-    columns called as their attributes are; JSON and Enum would need `row["name"]`: see `Statement`.
+    As a detached object it refuses to load a relationship, instead of showing an empty one.
     """
-    made: T = kind.__mapper__.class_manager.new_instance()
-    made.__dict__.update(row._mapping)
-    make_transient_to_detached(made)
-    return made
+    columns = model.__mapper__.columns
+    instance = model(**{name: row[column.name] for name, column in columns.items()})
+    make_transient_to_detached(instance)
+    return instance

@@ -1,0 +1,1 @@
+"""What one would usually write instead: one transaction for the whole request."""

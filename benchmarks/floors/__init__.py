@@ -1,1 +1,0 @@
-"""The least a framework and a driver can do: the same answers, no middleware and no checks."""

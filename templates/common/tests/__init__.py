@@ -1,1 +1,0 @@
-"""The tests of the service, on a PostgreSQL database of their own."""

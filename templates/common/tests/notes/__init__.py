@@ -1,1 +1,0 @@
-"""The tests of the example domain, which go when it goes."""

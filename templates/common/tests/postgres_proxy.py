@@ -1,0 +1,114 @@
+"""A TCP proxy in front of PostgreSQL that records statements and can be made to fail."""
+
+import asyncio
+import struct
+from collections.abc import Callable
+
+from sqlalchemy import make_url
+
+from scripts.postgres import free_port
+
+# The message formats: https://www.postgresql.org/docs/current/protocol-message-formats.html
+SSL_REQUEST = 80877103
+QUERY, PARSE, BIND, EXECUTE = b"Q", b"P", b"B", b"E"
+
+
+class PostgresProxy:
+    """Forwards messages between clients and the server at `server_url` while it is started.
+
+    Clients connect to `url`. The proxy offers no TLS. `on_statement` is called with the SQL of
+    each statement when a client executes it.
+    """
+
+    def __init__(
+        self, server_url: str, on_statement: Callable[[str], None] = lambda statement: None
+    ) -> None:
+        server = make_url(server_url)
+        self._server_address = (server.host or "localhost", server.port or 5432)
+        self._port = free_port()
+        self._clients: set[asyncio.Task[None]] = set()
+        self._drops_messages = False
+        self._on_statement = on_statement
+        proxy = server.set(host="127.0.0.1", port=self._port)
+        self.url = proxy.difference_update_query(["sslmode"]).render_as_string(hide_password=False)
+        self.startup_messages: list[bytes] = []
+        self.statements: list[str] = []  # the SQL of all executed statements, in their order
+        self.prepared_names: set[str] = set()  # "" is the unnamed prepared statement
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
+
+    async def stop(self) -> None:
+        """Close all connections and refuse new ones."""
+        self._server.close()
+        for client in self._clients:
+            client.cancel()
+        await asyncio.gather(*self._clients, return_exceptions=True)
+
+    def start_dropping(self) -> None:
+        """Drop all messages of both sides, whose connections stay open."""
+        self._drops_messages = True
+
+    def stop_dropping(self) -> None:
+        self._drops_messages = False
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._clients.add(task)
+        server_reader, server_writer = await asyncio.open_connection(*self._server_address)
+        responses = asyncio.create_task(self._forward_responses(server_reader, writer))
+        try:
+            await self._forward_requests(reader, writer, server_writer)
+        except (asyncio.CancelledError, asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            self._clients.discard(task)
+            responses.cancel()
+            writer.close()
+            server_writer.close()
+
+    async def _forward_responses(
+        self, server: asyncio.StreamReader, client: asyncio.StreamWriter
+    ) -> None:
+        while data := await server.read(65536):
+            if not self._drops_messages:
+                client.write(data)
+        client.close()
+
+    async def _forward_requests(
+        self,
+        reader: asyncio.StreamReader,
+        client: asyncio.StreamWriter,
+        server: asyncio.StreamWriter,
+    ) -> None:
+        header = await reader.readexactly(8)
+        if struct.unpack("!ii", header)[1] == SSL_REQUEST:
+            client.write(b"N")
+            header = await reader.readexactly(8)
+        startup = await reader.readexactly(struct.unpack("!i", header[:4])[0] - 8)
+        self.startup_messages.append(startup)
+        server.write(header + startup)
+        prepared: dict[str, str] = {}  # the SQL of each prepared statement, by its name
+        portals: dict[str, str] = {}  # a portal is a prepared statement with its values bound
+        while True:
+            header = await reader.readexactly(5)
+            message_type, size = struct.unpack("!ci", header)
+            message = await reader.readexactly(size - 4)
+            if self._drops_messages:
+                continue
+            server.write(header + message)
+            first, *rest = message.decode(errors="replace").split("\0", 2)
+            if message_type == QUERY:
+                self._record(first)
+            elif message_type == PARSE:
+                prepared[first] = rest[0]
+                self.prepared_names.add(first)
+            elif message_type == BIND:
+                portals[first] = prepared[rest[0]]
+            elif message_type == EXECUTE:
+                self._record(portals[first])
+
+    def _record(self, statement: str) -> None:
+        self.statements.append(statement)
+        self._on_statement(statement)

@@ -1,0 +1,358 @@
+"""The connections of `Database`: shared fairly, fit for each request, and never lost."""
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from typing import TypeAlias
+
+import pytest
+from prometheus_client import REGISTRY
+
+from service.database import Connection, Database
+from service.errors import (
+    DatabaseUnavailable,
+    NestedCheckout,
+    PoolExhausted,
+    StatementTimeout,
+    TransactionNotCommitted,
+)
+
+from tests.raw_sql import execute, fetch_value
+from tests.serving import Settings
+from tests.temporary_database import Sql
+
+Block: TypeAlias = Callable[[], AbstractAsyncContextManager[Connection]]
+
+POOL_SIZE = 2
+STATEMENT_TIMEOUT = 1.0  # second
+PID = "SELECT pg_backend_pid()"
+
+
+@pytest.fixture
+async def database(settings: Settings, sql: Sql) -> AsyncIterator[Database]:
+    """A pool of two, which must be whole at the end, and all of whose connections must be closed."""
+    small = settings.model_copy(
+        update={
+            "database_pool_size": POOL_SIZE,
+            "database_pool_timeout": 1.0,
+            "database_statement_timeout": STATEMENT_TIMEOUT,
+        }
+    )
+    await sql.execute("CREATE TABLE IF NOT EXISTS written (number int PRIMARY KEY)")
+    await sql.execute("TRUNCATE written")
+    async with Database(small) as database:
+        yield database
+        await assert_pool_is_whole(database)
+    await sql.execute("DROP TABLE written")
+
+
+async def assert_pool_is_whole(database: Database) -> None:
+    """Check out as many connections as the pool has, at once, and use each of them."""
+    everybody_has_one = asyncio.Barrier(POOL_SIZE)
+
+    async def use() -> int:
+        async with database.connection() as connection:
+            await everybody_has_one.wait()
+            pid: int = await fetch_value(connection, PID)
+            return pid
+
+    async with asyncio.timeout(5):
+        pids = await asyncio.gather(*(use() for _ in range(POOL_SIZE)))
+    assert len(set(pids)) == POOL_SIZE
+    assert REGISTRY.get_sample_value("database_pool_in_use") == 0
+
+
+async def written(sql: Sql) -> list[int]:
+    return [row["number"] for row in await sql.fetch("SELECT number FROM written ORDER BY 1")]
+
+
+@pytest.fixture(params=["connection", "transaction"])
+def block(request: pytest.FixtureRequest, database: Database) -> Block:
+    """Each of the two ways to check out a connection."""
+    method: Block = getattr(database, request.param)
+    return method
+
+
+async def test_connection_is_reused(database: Database) -> None:
+    pids = set()
+    for _ in range(10):
+        async with database.connection() as connection:
+            pids.add(await fetch_value(connection, PID))
+        async with database.transaction() as transaction:
+            pids.add(await fetch_value(transaction, PID))
+    assert len(pids) == 1
+
+
+async def test_transaction_is_committed_at_the_end_of_its_block(
+    database: Database, sql: Sql
+) -> None:
+    async with database.transaction() as transaction:
+        await execute(transaction, "INSERT INTO written VALUES (1)")
+        assert await written(sql) == []
+    assert await written(sql) == [1]
+
+
+async def test_transaction_is_rolled_back_on_error(database: Database, sql: Sql) -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with database.transaction() as transaction:
+            await execute(transaction, "INSERT INTO written VALUES (1)")
+            raise ZeroDivisionError
+    assert await written(sql) == []
+
+
+async def test_transaction_has_the_isolation_level_of_the_server(
+    settings: Settings, sql: Sql
+) -> None:
+    name = await sql.fetchval("SELECT current_database()")
+    await sql.execute(f"ALTER DATABASE {name} SET default_transaction_isolation = serializable")
+    try:
+        async with Database(settings) as database, database.transaction() as transaction:
+            level = await fetch_value(transaction, "SHOW transaction_isolation")
+    finally:
+        await sql.execute(f"ALTER DATABASE {name} RESET default_transaction_isolation")
+    assert level == "serializable"
+
+
+async def test_statement_on_a_connection_stands_alone(database: Database, sql: Sql) -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with database.connection() as connection:
+            await execute(connection, "INSERT INTO written VALUES (1)")
+            raise ZeroDivisionError
+    assert await written(sql) == [1]
+
+
+async def test_nested_checkout_fails_at_once(database: Database, block: Block) -> None:
+    for nested in (database.connection, database.transaction):
+        with pytest.raises(NestedCheckout, match="already holds a connection"):
+            async with block(), asyncio.timeout(0.5), nested():
+                pass
+
+
+async def test_task_started_in_a_block_may_check_out_a_connection(
+    database: Database, block: Block
+) -> None:
+    async def other() -> int:
+        async with database.connection() as connection:
+            pid: int = await fetch_value(connection, PID)
+            return pid
+
+    async with block() as connection:
+        own = await fetch_value(connection, PID)
+        assert await asyncio.create_task(other()) != own
+
+
+async def test_full_pool_is_reported_after_the_timeout(database: Database) -> None:
+    async with hold(database), hold(database):
+        with pytest.raises(PoolExhausted):
+            async with asyncio.timeout(2), database.connection():
+                pass
+
+
+@asynccontextmanager
+async def hold(database: Database) -> AsyncIterator[None]:
+    """Let another task hold a connection during the block."""
+    held, end = asyncio.Event(), asyncio.Event()
+
+    async def holder() -> None:
+        async with database.connection():
+            held.set()
+            await end.wait()
+
+    task = asyncio.create_task(holder())
+    await held.wait()
+    yield
+    end.set()
+    await task
+
+
+async def test_slot_is_passed_on_when_a_waiting_task_is_cancelled(database: Database) -> None:
+    async def use() -> None:
+        async with database.connection() as connection:
+            await fetch_value(connection, PID)
+
+    async with hold(database), hold(database):
+        waiting = [asyncio.create_task(use()) for _ in range(3)]
+        await asyncio.sleep(0.01)
+        waiting[1].cancel()
+    waiting[0].cancel()  # at the moment when its turn has come
+    async with asyncio.timeout(3):
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+    assert isinstance(results[0], asyncio.CancelledError)
+    assert isinstance(results[1], asyncio.CancelledError)
+    assert results[2] is None
+
+
+async def test_connection_used_after_its_block_raises_an_error(
+    database: Database, block: Block
+) -> None:
+    # InterfaceError of asyncpg, InvalidRequestError of SQLAlchemy, AssertionError of databases.
+    expected = ("InterfaceError", "InvalidRequestError", "AssertionError")
+    async with block() as kept:
+        await fetch_value(kept, PID)
+    for following in (database.connection, database.transaction):
+        async with following() as connection:
+            with pytest.raises(Exception) as raised:
+                await fetch_value(kept, PID)
+            assert type(raised.value).__name__ in expected
+            await fetch_value(connection, PID)
+
+
+async def test_transaction_begun_by_sql_is_rolled_back(database: Database, sql: Sql) -> None:
+    async with database.connection() as connection:
+        await execute(connection, "BEGIN")
+        await execute(connection, "INSERT INTO written VALUES (1)")
+    for _ in range(POOL_SIZE):
+        async with database.connection() as connection:
+            assert await fetch_value(connection, "SELECT count(*) FROM written") == 0
+    assert await written(sql) == []
+
+
+async def test_swallowed_error_does_not_commit(database: Database, sql: Sql) -> None:
+    with pytest.raises(TransactionNotCommitted):
+        async with database.transaction() as transaction:
+            await execute(transaction, "INSERT INTO written VALUES (1)")
+            with suppress(Exception):
+                await execute(transaction, "SELECT 1 / 0")
+    assert await written(sql) == []
+    async with database.transaction() as transaction:
+        await execute(transaction, "INSERT INTO written VALUES (2)")
+    assert await written(sql) == [2]
+
+
+@pytest.mark.parametrize("times", [1, POOL_SIZE + 1])
+async def test_busy_connection_is_not_reused_after_an_error(
+    database: Database, block: Block, times: int
+) -> None:
+    """`gather` raises as soon as one of its tasks does, and lets the others run on."""
+
+    async def fail() -> None:
+        await asyncio.sleep(0.1)
+        raise ZeroDivisionError
+
+    tasks = []
+    for _ in range(times):
+        with pytest.raises(ZeroDivisionError):
+            async with block() as connection:
+                slow = asyncio.create_task(fetch_value(connection, "SELECT pg_sleep(0.8)"))
+                tasks.append(slow)
+                await asyncio.gather(slow, fail())
+        await assert_pool_is_whole(database)
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_task_that_was_not_awaited_affects_one_request_at_most(database: Database) -> None:
+    async with database.connection() as connection:
+        slow = asyncio.create_task(fetch_value(connection, "SELECT pg_sleep(0.8)"))
+        await asyncio.sleep(0.1)
+    failures = 0
+    for _ in range(2 * POOL_SIZE):
+        try:
+            async with database.connection() as connection:
+                await fetch_value(connection, PID)
+        except DatabaseUnavailable:
+            failures += 1
+    assert failures <= 1
+    await asyncio.gather(slow, return_exceptions=True)
+
+
+async def test_transaction_with_a_task_that_was_not_awaited_is_not_stored(
+    database: Database, sql: Sql
+) -> None:
+    with pytest.raises(Exception):  # noqa: B017
+        async with database.transaction() as transaction:
+            await execute(transaction, "INSERT INTO written VALUES (1)")
+            slow = asyncio.create_task(fetch_value(transaction, "SELECT pg_sleep(0.8)"))
+            await asyncio.sleep(0.1)
+    assert await written(sql) == []
+    await asyncio.gather(slow, return_exceptions=True)
+
+
+async def test_statement_that_is_given_up_does_not_delay_the_next_request(
+    database: Database, block: Block
+) -> None:
+    async with asyncio.timeout(3):
+        with suppress(StatementTimeout):
+            async with block() as connection, asyncio.timeout(0.1):
+                await fetch_value(connection, "SELECT pg_sleep(30)")
+        await assert_pool_is_whole(database)
+
+
+@pytest.mark.parametrize("moment", [0, 0.001, 0.003, 0.01, 0.05])
+async def test_cancelled_task_returns_its_connection(
+    database: Database, block: Block, moment: float
+) -> None:
+    async def use() -> None:
+        async with block() as connection:
+            await fetch_value(connection, "SELECT pg_sleep(0.02)")
+
+    for _ in range(2 * POOL_SIZE):
+        task = asyncio.create_task(use())
+        await asyncio.sleep(moment)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    await assert_pool_is_whole(database)
+
+
+@pytest.mark.parametrize("sqlstate", ["23514", "40001", "57P01"])
+async def test_failed_commit_stores_nothing_and_returns_the_connection(
+    database: Database, sql: Sql, sqlstate: str
+) -> None:
+    await sql.execute(
+        f"""
+        CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{sqlstate}'; END $$;
+        CREATE CONSTRAINT TRIGGER fail AFTER INSERT ON written
+        DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION fail();
+        """
+    )
+    try:
+        for _ in range(POOL_SIZE + 1):
+            with pytest.raises(Exception) as raised:
+                async with database.transaction() as transaction:
+                    await execute(transaction, "INSERT INTO written VALUES (1)")
+            assert isinstance(raised.value, DatabaseUnavailable) == (sqlstate != "23514")
+    finally:
+        await sql.execute("DROP FUNCTION fail CASCADE")
+    assert await written(sql) == []
+
+
+@pytest.mark.parametrize("statement", ["SELECT 1", "COMMIT", "ROLLBACK"])
+async def test_lost_server_returns_the_connection(
+    database: Database, block: Block, sql: Sql, statement: str
+) -> None:
+    for _ in range(POOL_SIZE + 1):
+        with pytest.raises((DatabaseUnavailable, ZeroDivisionError)):
+            async with block() as connection:
+                pid = await fetch_value(connection, PID)
+                await sql.execute("SELECT pg_terminate_backend($1)", pid)
+                await asyncio.sleep(0.05)
+                if statement == "SELECT 1":
+                    await fetch_value(connection, statement)
+                if statement == "ROLLBACK" or block.__name__ == "connection":
+                    raise ZeroDivisionError
+
+
+async def test_released_connection_does_not_wait_for_the_garbage_collector(
+    database: Database,
+) -> None:
+    gc.disable()
+    try:
+        for _ in range(10):
+            async with database.transaction() as transaction:
+                await fetch_value(transaction, PID)
+        await assert_pool_is_whole(database)
+    finally:
+        gc.enable()
+
+
+async def test_database_closes_its_connections(settings: Settings, sql: Sql) -> None:
+    name = "SELECT count(*) FROM pg_stat_activity WHERE pid = $1"
+    async with Database(settings) as database, database.connection() as connection:
+        pid = await fetch_value(connection, PID)
+        assert await sql.fetchval(name, pid) == 1
+    for _ in range(100):
+        if await sql.fetchval(name, pid) == 0:
+            break
+        await asyncio.sleep(0.01)
+    assert await sql.fetchval(name, pid) == 0

@@ -1,0 +1,162 @@
+"""gunicorn's master: the settings, the connection budget and the folder of metrics."""
+
+import asyncio
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from gunicorn.arbiter import Arbiter
+from gunicorn.errors import HaltServer
+
+from service import master
+from service.settings import Settings
+
+from tests.process import APP, GUNICORN
+from tests.temporary_database import Sql
+
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+
+
+@pytest.fixture(autouse=True)
+def environment(
+    environment: None, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Set what is required, and keep what a hook changes from other tests."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DATABASE_URL", settings.dsn)
+    monkeypatch.setenv("UPSTREAM_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv(FOLDER, "")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+
+
+def arbiter(workers: int = 2, preload_app: bool = False) -> Arbiter:
+    cfg = SimpleNamespace(workers=workers, preload_app=preload_app)
+    return cast(Arbiter, SimpleNamespace(cfg=cfg))
+
+
+async def start(**cfg: Any) -> None:
+    """Call the hook in a thread, because it runs an event loop of its own."""
+    await asyncio.to_thread(master.on_starting, arbiter(**cfg))
+
+
+def test_configuration_file_is_valid() -> None:
+    command = [*GUNICORN, "--check-config", APP]
+    checked = subprocess.run(command, capture_output=True, text=True)
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
+
+
+def test_invalid_setting_ends_start_with_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_POOL_SIZE", "many")
+    with pytest.raises(SystemExit, match=r"^Not started: DATABASE_POOL_SIZE: .*$"):
+        master.load_settings()
+
+
+def test_invalid_setting_at_reload_halts_server_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_POOL_SIZE", "many")
+    monkeypatch.setattr(Arbiter, "WORKERS", {1: None})
+    with pytest.raises(HaltServer) as halted:
+        master.load_settings()
+    assert halted.value.reason.startswith("Not reloaded: DATABASE_POOL_SIZE: ")
+    assert halted.value.exit_status == 1
+
+
+async def test_limit_is_what_the_server_has_for_ordinary_users(
+    settings: Settings, sql: Sql
+) -> None:
+    connections = [
+        int(await sql.fetchval(f"SHOW {name}"))
+        for name in ("max_connections", "superuser_reserved_connections", "reserved_connections")
+    ]
+    assert await master.connection_limit(settings) == connections[0] - sum(connections[1:])
+
+
+async def test_start_within_budget_and_refusal_above_it(settings: Settings, tmp_path: Path) -> None:
+    limit = await master.connection_limit(settings)
+    await start(workers=limit // 10)
+    assert os.environ[FOLDER].startswith(str(tmp_path))
+    with pytest.raises(SystemExit) as refused:
+        await start(workers=limit // 10 + 1)
+    message = str(refused.value)
+    assert message.startswith(f"Not started: {limit // 10 + 1} workers x DATABASE_POOL_SIZE 10 = ")
+    assert f"but the database has {limit}: lower DATABASE_POOL_SIZE or WEB_CONCURRENCY" in message
+
+
+async def test_limit_that_is_set_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_CONNECTION_LIMIT", "20")
+    await start(workers=2)
+    monkeypatch.setenv("DATABASE_CONNECTION_LIMIT", "19")
+    with pytest.raises(SystemExit, match="= 20 connections, but the database has 19: "):
+        await start(workers=2)
+
+
+async def test_reload_above_budget_is_logged_and_goes_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("DATABASE_CONNECTION_LIMIT", "19")
+    master.on_reload(arbiter(workers=2))
+    [record] = caplog.records
+    assert record.levelno == logging.ERROR
+    assert record.message.startswith("Reloaded, but 2 workers x DATABASE_POOL_SIZE 10 = 20 ")
+
+
+async def test_start_without_database_is_logged_and_goes_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://me:hunter2@127.0.0.1:9/notes")
+    await start()
+    [record] = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "Could not ask the database for its connection limit" in record.message
+    assert "hunter2" not in caplog.text
+
+
+async def test_preloading_is_refused() -> None:
+    with pytest.raises(SystemExit, match="Not started: with --preload"):
+        await start(preload_app=True)
+
+
+def test_folder_of_metrics_is_created_and_removed_by_the_master(tmp_path: Path) -> None:
+    master.prepare_metrics_folder()
+    [folder] = tmp_path.glob("metrics-*")
+    assert os.environ[FOLDER] == str(folder)
+    master.remove_metrics_folder(str(folder), os.getpid() + 1)
+    assert folder.exists()
+    master.remove_metrics_folder(str(folder), os.getpid())
+    assert not folder.exists()
+
+
+def test_folder_of_metrics_that_is_set_is_emptied(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = tmp_path / "new" / "metrics"
+    monkeypatch.setenv(FOLDER, str(folder))
+    master.prepare_metrics_folder()
+    (folder / "counter_1.db").touch()
+    master.prepare_metrics_folder()
+    assert list(folder.iterdir()) == []
+    assert list(tmp_path.glob("metrics-*")) == []
+
+
+def test_gauges_of_ended_worker_are_removed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(FOLDER, str(tmp_path))
+    for name in ("gauge_livesum_1.db", "gauge_livesum_2.db", "counter_1.db"):
+        (tmp_path / name).touch()
+    master.child_exit(arbiter(), cast(Any, SimpleNamespace(pid=1)))
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"gauge_livesum_2.db", "counter_1.db"}
+
+
+def test_workers_import_the_code_as_it_is_after_a_reload() -> None:
+    name = Settings.__module__
+    assert name in sys.modules
+    master.on_reload(arbiter(workers=0))
+    assert name not in sys.modules
+    assert "gunicorn.arbiter" in sys.modules

@@ -1,0 +1,97 @@
+"""Routing: HEAD, Allow and the route template in logs and metrics, in mounts as well."""
+
+from collections.abc import Callable
+
+import pytest
+from httpx2 import AsyncClient
+from prometheus_client import REGISTRY
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+from structlog.testing import capture_logs
+
+from tests.serving import Settings, assert_problem, serve
+
+
+async def show(request: Request) -> Response:
+    return PlainTextResponse("{team} {room}".format(**request.path_params))
+
+
+async def remove(request: Request) -> Response:
+    return Response(status_code=204)
+
+
+ROOM = [Route("/{room:int}", show), Route("/{room:int}", remove, methods=["DELETE"])]
+ROUTES = [
+    Mount("/teams/{team}", routes=[Mount("/rooms", routes=ROOM)]),
+    Mount("/files", app=PlainTextResponse("a file")),
+]
+PREFIXES = ["", "/api"]
+
+
+def server_with(prefix: str) -> Callable[[ASGIApp], ASGIApp]:
+    """Put each path behind a prefix, as a server does that has a `root_path`."""
+
+    def wrap(app: ASGIApp) -> ASGIApp:
+        async def with_prefix(scope: Scope, receive: Receive, send: Send) -> None:
+            path = prefix + scope["path"]
+            await app({**scope, "root_path": prefix, "path": path}, receive, send)
+
+        return with_prefix
+
+    return wrap
+
+
+def counted(method: str, route: str, status: int) -> float:
+    labels = {"method": method, "route": route, "status": str(status)}
+    return REGISTRY.get_sample_value("http_requests_total", labels) or 0
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+@pytest.mark.parametrize(
+    ("method", "path", "status", "route"),
+    [
+        ("GET", "/teams/red/rooms/5", 200, "/teams/{team}/rooms/{room}"),
+        ("HEAD", "/teams/red/rooms/5", 200, "/teams/{team}/rooms/{room}"),
+        ("DELETE", "/teams/red/rooms/5", 204, "/teams/{team}/rooms/{room}"),
+        ("PUT", "/teams/red/rooms/5", 405, "/teams/{team}/rooms/{room}"),
+        ("GET", "/teams/red/rooms/five", 404, "none"),
+        ("GET", "/teams/red", 404, "none"),
+        ("GET", "/files/a/b", 200, "/files/{path}"),
+        ("GET", "/openapi.json", 200, "/openapi.json"),
+        ("GET", "/docs/nothing", 404, "/docs/{name}"),
+    ],
+)
+async def test_logs_and_metrics_show_whole_route_template(
+    settings: Settings, prefix: str, method: str, path: str, status: int, route: str
+) -> None:
+    before = counted(method, route, status)
+    async with serve(settings, routes=ROUTES, wrap=server_with(prefix)) as client:
+        with capture_logs() as lines:
+            assert (await client.request(method, path)).status_code == status
+    [line] = [line for line in lines if line["event"] == "request"]
+    assert (line["method"], line["route"], line["status"]) == (method, route, status)
+    assert counted(method, route, status) == before + 1
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+async def test_mount_answers_head_and_names_allowed_methods(
+    settings: Settings, prefix: str
+) -> None:
+    async with serve(settings, routes=ROUTES, wrap=server_with(prefix)) as client:
+        assert (await client.get("/teams/red/rooms/5")).text == "red 5"
+        head = await client.head("/teams/red/rooms/5")
+        assert (head.status_code, head.headers["content-length"]) == (200, "5")
+        refused = await client.put("/teams/red/rooms/5")
+        assert_problem(refused, 405)
+        assert refused.headers["allow"] == "DELETE, GET, HEAD"
+
+
+async def test_every_path_answers_head_as_it_answers_get(client: AsyncClient) -> None:
+    paths = (await client.get("/openapi.json")).json()["paths"]
+    for template, operations in paths.items():
+        assert "head" not in operations
+        path = template.replace("{", "").replace("}", "")
+        expected = (await client.get(path)).status_code if "get" in operations else 405
+        assert (await client.head(path)).status_code == expected, template

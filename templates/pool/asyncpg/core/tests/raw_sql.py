@@ -1,0 +1,13 @@
+"""SQL as text, for tests of the data layer."""
+
+from typing import Any
+
+from service.database import Connection
+
+
+async def execute(connection: Connection, statement: str) -> None:
+    await connection.execute(statement)
+
+
+async def fetch_value(connection: Connection, statement: str) -> Any:
+    return await connection.fetchval(statement)

@@ -1,0 +1,74 @@
+"""The sessions of `Database`: what they leave behind, and what they refuse."""
+
+import gc
+import weakref
+from collections.abc import AsyncIterator
+
+import pytest
+from sqlalchemy.exc import InvalidRequestError, SQLAlchemyError
+
+from service.database import Database
+from service.notes import queries
+from service.notes.models import Note
+
+from tests.serving import Settings
+from tests.temporary_database import Sql
+
+
+@pytest.fixture
+async def database(settings: Settings, sql: Sql) -> AsyncIterator[Database]:
+    async with Database(settings) as database:
+        yield database
+
+
+async def test_objects_can_be_used_after_their_block(database: Database) -> None:
+    async with database.transaction() as transaction:
+        note = await queries.create(transaction, "one", "")
+    assert (note.id, note.title, note.version) == (1, "one", 1)
+
+
+async def test_relationship_is_not_loaded_implicitly(database: Database) -> None:
+    async with database.transaction() as transaction:
+        note = await queries.create(transaction, "one", "")
+    async with database.connection() as connection:
+        note = await queries.get(connection, note.id)
+        with pytest.raises(InvalidRequestError, match="lazy='raise'"):
+            _ = note.revisions
+
+
+async def test_each_session_reads_anew(database: Database, sql: Sql) -> None:
+    async with database.transaction() as transaction:
+        await queries.create(transaction, "one", "")
+    async with database.connection() as connection:
+        before = await queries.get(connection, 1)
+    await sql.execute("UPDATE notes SET title = 'two'")
+    async with database.connection() as connection:
+        after = await queries.get(connection, 1)
+    assert (before.title, after.title) == ("one", "two")
+
+
+async def test_commit_flushes_what_was_added(database: Database, sql: Sql) -> None:
+    async with database.transaction() as transaction:
+        transaction.add(Note(title="one", body=""))
+    assert await sql.fetchval("SELECT count(*) FROM notes") == 1
+
+
+async def test_error_of_a_flush_is_not_swallowed_by_the_commit(
+    database: Database, sql: Sql
+) -> None:
+    with pytest.raises(SQLAlchemyError):
+        async with database.transaction() as transaction:
+            transaction.add(Note(title="too long" * 100, body=""))
+    assert await sql.fetchval("SELECT count(*) FROM notes") == 0
+
+
+async def test_session_does_not_wait_for_the_garbage_collector(database: Database) -> None:
+    gc.disable()
+    try:
+        async with database.transaction() as transaction:
+            await queries.create(transaction, "one", "")
+            session = weakref.ref(transaction.sync_session)
+        del transaction
+        assert session() is None
+    finally:
+        gc.enable()

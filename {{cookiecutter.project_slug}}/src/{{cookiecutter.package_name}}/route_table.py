@@ -1,0 +1,1 @@
+{% include 'common/service/route_table.py' %}

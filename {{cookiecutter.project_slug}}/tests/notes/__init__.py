@@ -1,1 +1,0 @@
-{% include 'common/tests/notes/__init__.py' %}

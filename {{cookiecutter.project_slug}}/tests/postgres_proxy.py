@@ -1,0 +1,1 @@
+{% include 'common/tests/postgres_proxy.py' %}

@@ -1,0 +1,1 @@
+{% include 'common/tests/temporary_database.py' %}
