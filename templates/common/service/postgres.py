@@ -5,6 +5,7 @@ from contextlib import suppress
 from typing import Any
 
 import asyncpg
+from asyncpg.pool import PoolConnectionProxy
 
 from .errors import (
     DatabaseReadOnly,
@@ -105,7 +106,7 @@ def is_unusable_after(error: BaseException) -> bool:
 
 
 async def reset_or_close(
-    connection: "asyncpg.Connection[asyncpg.Record]", error: BaseException
+    connection: "asyncpg.Connection[Any] | PoolConnectionProxy[Any]", error: BaseException
 ) -> bool:
     """Make a connection fit for the next request after `error`, and return whether that worked.
 

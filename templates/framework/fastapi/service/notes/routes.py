@@ -32,6 +32,7 @@ UpstreamDependency = Annotated[Upstream, Depends(get_upstream)]
     responses={304: {"description": "Not Modified"}, **problems(404, 422, 503)},
     openapi_extra=header("If-None-Match"),
 )
+@retry_on_conflict
 async def get_note(
     note_id: NoteId, database: DatabaseDependency, request: Request, response: Response
 ) -> object:
@@ -46,6 +47,7 @@ async def get_note(
 
 
 @router.get("", responses=problems(422, 503))
+@retry_on_conflict
 async def list_notes(
     query: Annotated[schemas.NoteQuery, Query()], database: DatabaseDependency
 ) -> schemas.NotePage:
@@ -102,6 +104,7 @@ async def delete_note(note_id: NoteId, database: DatabaseDependency, expected: I
 
 
 @router.get("/{note_id}/revisions", responses=problems(404, 422, 503))
+@retry_on_conflict
 async def list_revisions(
     note_id: NoteId,
     query: Annotated[schemas.RevisionQuery, Query()],

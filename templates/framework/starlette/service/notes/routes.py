@@ -43,6 +43,7 @@ class ListRevisions(OneNote):
 
 
 @describe(ListNotes, answer=schemas.NotePage, problems=[422, 503])
+@retry_on_conflict
 async def list_notes(request: Request[NotesState]) -> Response:
     """List notes by id, a page at a time."""
     query = (await read(request, ListNotes)).query
@@ -71,6 +72,7 @@ async def create_note(request: Request[NotesState]) -> Response:
 
 
 @describe(OneNote, answer=schemas.Note, headers=["If-None-Match"], problems=[404, 422, 503])
+@retry_on_conflict
 async def get_note(request: Request[NotesState]) -> Response:
     """Return a note, unless the caller has this version of it already."""
     note_id = (await read(request, OneNote)).path.note_id
@@ -109,6 +111,7 @@ async def delete_note(request: Request[NotesState]) -> Response:
 
 
 @describe(ListRevisions, answer=schemas.RevisionPage, problems=[404, 422, 503])
+@retry_on_conflict
 async def list_revisions(request: Request[NotesState]) -> Response:
     """List a note's versions, newest first, a page at a time."""
     requested = await read(request, ListRevisions)

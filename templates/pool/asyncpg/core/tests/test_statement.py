@@ -97,5 +97,5 @@ async def test_json_columns_hold_python_values(connection: Connection) -> None:
 
 @pytest.mark.parametrize("literal", ["'50%'", "'%s'", "'%%'"])
 async def test_percent_sign_is_not_escaped(connection: Connection, literal: str) -> None:
-    query = select(literal_column(literal)).where(things.c.id == bindparam("thing_id"))
+    query: Any = select(literal_column(literal)).where(things.c.id == bindparam("thing_id"))
     assert await connection.fetchval(*Statement(query)(thing_id=1)) == literal[1:-1]

@@ -1,5 +1,7 @@
 """The objects that queries return: as a session would leave them, but there is no session."""
 
+from typing import Any
+
 import pytest
 from sqlalchemy import inspect
 from sqlalchemy.exc import InvalidRequestError
@@ -21,7 +23,7 @@ async def test_objects_are_detached(settings: Settings, sql: Sql) -> None:
         (note, "revisions", (1,)),
         (revision, "note", (1, 1)),
     ):
-        state = inspect(instance)
+        state: Any = inspect(instance)
         assert state.detached
         assert not state.modified
         assert state.identity == identity
