@@ -111,6 +111,14 @@ FILES = [
     "tests/test_worker.py",
 ]
 
+# The files that only some data layers have.
+FILES_OF_LAYERS = {
+    ("core", "asyncpg"): ["tests/test_statement.py"],
+    ("orm", "asyncpg"): ["src/notes_service/engine.py", "tests/test_session.py"],
+    ("databases",): ["tests/test_library.py"],
+    ("orm", "databases"): ["tests/test_detached.py"],
+}
+
 # Words in code, file names and the README that appear only if all of these values were chosen.
 TRACES = {
     ("fastapi",): r"(?i)fastapi",
@@ -140,6 +148,13 @@ LOCKS = {
 }
 # Characters that are hard to quote in TOML, Python, Markdown, make and shell.
 TEXT = 'Zoë\'s "notes" & <b>\\N{BULLET}</b> \\u0041 📝👩‍🚀\n\t\'\'\'""" #1 `x` $HOME $(id) %s %(x)s {y} \\'
+
+
+def files_of_layer(combination: Combination) -> list[str]:
+    chosen = set(combination.values())
+    return [
+        file for values, files in FILES_OF_LAYERS.items() if chosen >= {*values} for file in files
+    ]
 
 
 def answers_for(project: Combination) -> Combination:
@@ -179,7 +194,7 @@ def lint(project: Path) -> None:
 @pytest.mark.parametrize("project", SOME_SLOW)
 def test_project_has_exactly_these_files(project: Combination, rendered: Render) -> None:
     files = contents(rendered(**project))
-    assert sorted(files) == sorted(FILES)
+    assert sorted(files) == sorted([*FILES, *files_of_layer(project)])
 
 
 @pytest.mark.parametrize("project", SOME_SLOW)
