@@ -1,16 +1,16 @@
-# Every target does its own set-up; it needs git, make and Python 3.11 or later.
+# Every target installs what it needs. They need git, make and Python 3.11 or later.
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast test-live test-image soak bench bench-quick check format clean
 PYTHON ?= python3
-# Our own tools, whatever environment is active.
+# Use the tools in .venv, whatever environment is active.
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME UV_PROJECT_ENVIRONMENT
 INSTALL := .venv/bin/uv pip install --quiet --python
 PYTEST := .venv/bin/pytest --numprocesses 3 --dist worksteal
 
-help: ## Say what there is
+help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: .venv/demo ## Render the defaults, serve them and show a note, until Ctrl-C
+demo: .venv/demo ## Render the defaults and serve them until Ctrl-C
 	@.venv/bin/python demo.py
 
 test: .venv/test ## Test the templates and every combination
@@ -22,23 +22,23 @@ test-fast: .venv/test ## Test the templates and one combination
 test-live: .venv/live ## Test the deployment with real servers: needs nginx and pgbouncer
 	.venv/bin/pytest -m live
 
-test-image: .venv/test ## Build the images: slow, as root, needs buildah and debootstrap
+test-image: .venv/test ## Test the images: slow, needs root, buildah and debootstrap
 	.venv/bin/pytest -m image -s
 
-soak: .venv/test ## Break everything, for long, under load, and write docs/faults.md
+soak: .venv/test ## Test faults for a longer time and write docs/faults.md
 	.venv/bin/pytest -m soak
 
 bench: .venv/test ## Measure everything and write docs/performance.md: needs wrk and an idle machine
 	.venv/bin/python -m benchmarks run
 
-bench-quick: .venv/test ## Measure and print a little, in under three minutes: needs wrk
+bench-quick: .venv/test ## Measure a little in under three minutes: needs wrk
 	.venv/bin/python -m benchmarks quick
 
-check: .venv/test ## Look for faults in format and style
+check: .venv/test ## Check format and style
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 
-format: .venv/test ## Format, and mend what can be mended
+format: .venv/test ## Format the code and fix what ruff can fix
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
 
@@ -46,7 +46,7 @@ clean: ## Remove what the other targets installed
 	rm -rf .venv
 
 .venv/bin/uv:
-	@echo "Making .venv: the first time takes a moment"
+	@echo "Creating .venv: the first time takes a moment"
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet "uv>=0.13"
 
@@ -54,8 +54,8 @@ clean: ## Remove what the other targets installed
 	$(INSTALL) .venv --group demo
 	@touch $@
 
-# The unrendered templates run here, so all that their projects depend on is installed too. Poetry
-# pins much of what others need, so it has an environment of its own.
+# The unrendered templates run in .venv, so it has all dependencies of the projects. Poetry has a
+# separate environment, because its dependencies conflict with others.
 .venv/test: pyproject.toml .venv/libraries.txt .venv/demo
 	$(INSTALL) .venv --group test --requirement .venv/libraries.txt
 	$(PYTHON) -m venv --without-pip .venv/poetry
@@ -66,6 +66,6 @@ clean: ## Remove what the other targets installed
 	$(INSTALL) .venv --group live
 	@touch $@
 
-# What the projects depend on is said in the templates only.
+# The templates alone list the dependencies of the projects.
 .venv/libraries.txt: $(wildcard templates/common/*.toml templates/*/*/dependencies.toml) | .venv/bin/uv
 	@sed -n 's/^    "\(.*\)",.*/\1/p' $^ > $@

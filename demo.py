@@ -1,4 +1,4 @@
-"""`make demo`: render the defaults, serve them on an embedded PostgreSQL, and ask for a note."""
+"""`make demo`: render the defaults, serve them on an embedded PostgreSQL, and request a note."""
 
 import json
 import os
@@ -20,17 +20,17 @@ TEMPLATE = Path(__file__).parent
 STARTED = time.monotonic()
 
 
-def say(text: str) -> None:
+def report(text: str) -> None:
     print(f"[{time.monotonic() - STARTED:4.0f} s] {text}", flush=True)
 
 
-def port() -> int:
-    """Find a free port, 8000 if it is."""
-    for wanted in (8000, 0):
+def free_port() -> int:
+    """Return port 8000 if it is free, else another free port."""
+    for candidate in (8000, 0):
         try:
-            with socket.create_server(("127.0.0.1", wanted)) as server:
-                found: int = server.getsockname()[1]
-                return found
+            with socket.create_server(("127.0.0.1", candidate)) as server:
+                port: int = server.getsockname()[1]
+                return port
         except OSError:
             continue
     raise SystemExit("There is no free port on 127.0.0.1")
@@ -40,7 +40,7 @@ def port() -> int:
 def served(project: Path, url: str) -> Iterator[None]:
     """Run the project as its user would, until the block ends."""
     tools = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    # None of the caller's settings: the demo is to be the same everywhere.
+    # Without the settings of the caller, so that the demo is the same everywhere.
     environment = {
         name: value
         for name, value in os.environ.items()
@@ -59,7 +59,7 @@ def served(project: Path, url: str) -> Iterator[None]:
         ["make", "run", f"PORT={url.rpartition(':')[2]}"],
         cwd=project,
         env=environment,
-        start_new_session=True,  # so that it ends when we say, not with the first Ctrl-C
+        start_new_session=True,  # so that Ctrl-C reaches only this process, which then ends it
     )
     try:
         while not ready(url):
@@ -86,29 +86,29 @@ def ready(url: str) -> bool:
 
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="demo-") as folder:
-        say(f"Rendering the defaults into {folder}")
+        report(f"Rendering the defaults into {folder}")
         project = Path(cookiecutter(str(TEMPLATE), no_input=True, output_dir=folder))
-        say("Installing them, starting a PostgreSQL and the service: make run")
-        url = f"http://127.0.0.1:{port()}"
+        report("Installing them, starting a PostgreSQL and the service: make run")
+        url = f"http://127.0.0.1:{free_port()}"
         with served(project, url):
             note = json.dumps({"title": "It is in PostgreSQL"}).encode()
             headers = {"Content-Type": "application/json"}
             with urlopen(Request(f"{url}/notes", note, headers), timeout=10) as answer:
                 location = answer.headers["Location"]
             with urlopen(f"{url}{location}", timeout=10) as answer:
-                say(f"GET {url}{location} answered {answer.status}: {answer.read().decode()}")
-            say(f"Look at {url}/docs, or try:\n")
+                report(f"GET {url}{location} answered {answer.status}: {answer.read().decode()}")
+            report(f"Open {url}/docs, or try:\n")
             print(f"    curl -i {url}{location}")
             print(f"    curl -i -X POST {url}{location}/synchronize\n")
-            say("Ctrl-C ends it and removes the folder")
+            report("Ctrl-C stops the service and removes the folder")
             signal.pause()
 
 
 if __name__ == "__main__":
-    # SIGINT too, which a shell has its background jobs ignore.
+    # Also for SIGINT, which a shell makes its background jobs ignore.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     try:
         main()
     except KeyboardInterrupt:
-        say("Ended: no process and no folder is left")
+        report("Stopped: no process and no folder is left")

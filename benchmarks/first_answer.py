@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.bench import Bench
 from benchmarks.servers import free_port
 from tests.choices import CHOICES, ROOT
-from tests.user import BIN, User, clean_environment
+from tests.support.project_user import BIN, ProjectUser, clean_environment
 
 
 def first_answer(packaging: str) -> float:
@@ -22,8 +22,8 @@ def first_answer(packaging: str) -> float:
         render = [BIN / "cookiecutter", "--no-input", "--output-dir", folder, ROOT]
         subprocess.run([*render, f"packaging={packaging}"], check=True, capture_output=True)
         [project] = (path.parent for path in Path(folder).glob("*/README.md"))
-        user = User(project, clean_environment(tools))
-        with user.serves(f"make run PORT={port}", f"http://127.0.0.1:{port}/notes"):
+        user = ProjectUser(project, clean_environment(tools))
+        with user.serve(f"make run PORT={port}", f"http://127.0.0.1:{port}/notes"):
             return time.monotonic() - started
 
 

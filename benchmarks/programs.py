@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.choices import PROGRAMS, ROOT, name, rooms
+from tests.choices import PROGRAMS, ROOT, name, source_folders
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,9 @@ def alternative(name: str, module: str, **settings: str) -> Program:
     return Program(f"alternatives/{name}", path, settings=settings)
 
 
-SERVICES = [Program(name(choice), "service.main:app", tuple(rooms(choice))) for choice in PROGRAMS]
+SERVICES = [
+    Program(name(choice), "service.main:app", tuple(source_folders(choice))) for choice in PROGRAMS
+]
 NO_RESET = {"POOL_RESET": "off"}
 BASELINES = [
     baseline("fastapi-asyncpg", "fastapi_asyncpg"),

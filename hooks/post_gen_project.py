@@ -8,9 +8,9 @@ TOOLS = {
 
 print(
     f"""
-{{ cookiecutter.__folder }} is ready. With make and {TOOLS["{{ cookiecutter.packaging }}"]}:
+{{ cookiecutter.project_slug }} is ready. With make and {TOOLS["{{ cookiecutter.packaging }}"]}:
 
-    cd {{ cookiecutter.__folder }}
+    cd {{ cookiecutter.project_slug }}
     make run     # installs, starts a PostgreSQL and serves http://127.0.0.1:8000/docs
     make test    # on a database of its own
 

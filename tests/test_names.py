@@ -1,4 +1,4 @@
-"""What is typed at the prompts: any text is taken, and a name that cannot work is refused."""
+"""What is typed at the prompts: any text is accepted, and a name that cannot work is refused."""
 
 import ast
 import html
@@ -39,9 +39,11 @@ TEXTS = [
     "one " * 60,
 ]
 REFUSED = {
-    "project_name": ["", "  ", "a\x00b", "a\x1bb"],
+    "project_name": ["", "  ", "a\x00b", "a\x1bb", "\x00", "\x1b" * 500],
+    "description": ["\x1b" * 500, "a\x1b" + "👩‍🚀'\"\\" * 100],
     "project_slug": [
-        *["", " ", ".", "..", "-", "~", "a/b", "../x", "/x", "a\\b", "$(id)", "été"],
+        *["", " ", ".", "..", "-", "~", "a/b", "a/b/c", "../x", "../../x/y", "/", "{outside}/x/y"],
+        *["a\\b", "$(id)", "été", "a/../b", "./a", "a/", "\n" * 500, "x/" * 500],
         *["Notes", "notes--x", "-notes", "notes-", "notes_x", "notes service", "a" * 41],
         *["fastapi", "alembic", "pytest", "uv"],
     ],
@@ -55,68 +57,84 @@ REFUSED = {
 
 @pytest.mark.parametrize("framework", CHOICES["framework"])
 @pytest.mark.parametrize("text", TEXTS)
-def test_any_text_is_taken_as_it_is(text: str, framework: str, render: Callable[..., Path]) -> None:
+def test_any_text_is_rendered_unchanged(
+    text: str, framework: str, render: Callable[..., Path]
+) -> None:
     project = render(
         framework=framework,
         **dict.fromkeys(["project_name", "description", "author_name"], text),
         project_slug="zoes-notes",
         package_name="zoe",
     )
-    meant = " ".join(text.split())
+    expected = " ".join(text.split())
     lint(project)
 
-    declared = tomllib.loads((project / "pyproject.toml").read_text())["project"]
-    assert declared["description"] == meant
-    assert declared["authors"] == [{"name": meant}]
+    metadata = tomllib.loads((project / "pyproject.toml").read_text())["project"]
+    assert metadata["description"] == expected
+    assert metadata["authors"] == [{"name": expected}]
 
     package = ast.parse((project / "src" / "zoe" / "__init__.py").read_text())
-    assert ast.get_docstring(package, clean=False) == f"{meant}."
+    assert ast.get_docstring(package, clean=False) == f"{expected}."
     title, _, rest = (project / "README.md").read_text().partition("\n")
-    assert html.unescape(title.replace("&amp;", "&")) == html.unescape(f"# {meant}")
+    assert html.unescape(title.replace("&amp;", "&")) == html.unescape(f"# {expected}")
     assert rest.startswith("\n")
 
     app = ast.parse((project / "src" / "zoe" / "app.py").read_text())
-    told = [
+    arguments = [
         (node.arg, ast.literal_eval(node.value))
         for node in ast.walk(app)
         if isinstance(node, ast.keyword) and node.arg in ("title", "description")
     ]
-    assert told == [("title", meant), ("description", meant)]
+    assert arguments == [("title", expected), ("description", expected)]
 
 
 @pytest.mark.parametrize(
     ("variable", "value"),
     [(variable, value) for variable, values in REFUSED.items() for value in values],
 )
-def test_a_name_that_cannot_work_is_refused(
+def test_name_that_cannot_work_is_refused_and_leaves_nothing_behind(
     variable: str,
     value: str,
     cookies: Cookies,
+    rendered: Callable[..., Path],
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
+    value = value.replace("{outside}", str(tmp_path / "outside"))
     result = cookies.bake(extra_context={variable: value}, template=str(ROOT))
     assert result.exit_code != 0
     printed = capfd.readouterr()
     [line, *_] = (printed.err + printed.out).splitlines()
-    said = re.fullmatch(rf"{variable} .* type another, such as ('.*')\.", line)
-    assert said, line
-    # Nothing is left behind: these folders are pytest-cookies' own.
+    assert len(line) <= 300
+    refusal = re.fullmatch(
+        rf"{variable} ('.*'|\".*\") .* type another, such as ('.*'|\".*\")\.", line
+    )
+    assert refusal, line
+    assert len(ast.literal_eval(refusal[1])) <= 40
+    # pytest-cookies renders into cookies/bake00, and no folder is left in it or next to it.
     assert {path.name for path in tmp_path.rglob("*")} == {"cookies", "bake00"}
 
-    better = ast.literal_eval(said[1])
-    assert cookies.bake(extra_context={variable: better}, template=str(ROOT)).exit_code == 0
+    suggestion = ast.literal_eval(refusal[2])
+    assert rendered(**{variable: suggestion}).is_dir()
 
 
-def test_the_refusal_comes_before_a_traceback(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "cookiecutter", ROOT, "--no-input", "-o", tmp_path / "out"]
+@pytest.mark.parametrize("slug", ["a/b", "../x", "..", "{outside}/x"])
+def test_refusal_is_printed_before_a_traceback_and_leaves_nothing_behind(
+    slug: str, tmp_path: Path
+) -> None:
+    """As its user would run it, with a project that exists beside the refused one."""
+    (tmp_path / "project" / "out").mkdir(parents=True)
+    slug = slug.replace("{outside}", str(tmp_path / "outside"))
+    command = [sys.executable, "-m", "cookiecutter", ROOT, "--no-input", f"project_slug={slug}"]
     done = subprocess.run(
-        [*command, "package_name=json"],
+        [*command, "-o", tmp_path / "project" / "out"],
         cwd=tmp_path,
         env={"HOME": str(tmp_path / "home")},
         capture_output=True,
         text=True,
     )
     assert done.returncode != 0
-    assert done.stderr.startswith("package_name 'json' is a module of Python's standard library")
-    assert list((tmp_path / "out").iterdir()) == []
+    assert done.stderr.startswith(f"project_slug {slug[:40]!r} is not a slug of at most 40 ")
+    folders = {path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("*/**/*")}
+    assert {path for path in folders if not path.startswith("home/")} == {"project/out"}
+    assert {path.name for path in tmp_path.iterdir()} == {"project", "home"}

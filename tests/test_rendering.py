@@ -1,4 +1,4 @@
-"""Rendering: what is asked, and that it is quick, needs no network and is what cruft does too."""
+"""Rendering: the prompts, the time, no network, and the same result with cruft."""
 
 import os
 import resource
@@ -13,7 +13,7 @@ import pytest
 from tests.choices import CHOICES, CONTEXT, PROJECTS, ROOT
 from tests.test_projects import contents
 
-# What the prompts must say of each choice.
+# What the label of each choice must contain.
 PROMPTS = {
     "framework": {"fastapi": "FastAPI", "starlette": "Starlette"},
     "sqlalchemy": {"core": "Core: tables and statements", "orm": "ORM: mapped classes"},
@@ -42,31 +42,31 @@ def cpu_of_children() -> float:
 
 @pytest.fixture
 def home(tmp_path: Path) -> dict[str, str]:
-    """An environment in which what cookiecutter and git keep is kept here."""
+    """An environment with an empty home folder for cookiecutter and git."""
     return {**os.environ, "HOME": str(tmp_path / "home"), "GIT_CONFIG_NOSYSTEM": "1"}
 
 
 @pytest.mark.parametrize("choice", CHOICES)
-def test_a_prompt_says_what_each_choice_is(choice: str) -> None:
+def test_prompt_explains_each_choice(choice: str) -> None:
     labels = CONTEXT["__prompts__"][choice]
     assert labels.keys() == {"__prompt__", *CHOICES[choice]}
     for value, words in PROMPTS[choice].items():
         assert words in labels[value]
 
 
-def test_everything_that_is_asked_has_a_prompt() -> None:
+def test_every_question_has_a_prompt() -> None:
     asked = {variable for variable in CONTEXT if not variable.startswith("_")}
     assert CONTEXT["__prompts__"].keys() == asked
 
 
 def test_rendering_takes_less_than_a_second_of_cpu(tmp_path: Path, home: dict[str, str]) -> None:
-    taken = []
+    seconds = []
     for attempt in range(3):
         before = cpu_of_children()
         folder = tmp_path / str(attempt)
         subprocess.run([*COMMAND, "-o", folder], env=home, check=True, capture_output=True)
-        taken.append(cpu_of_children() - before)
-    assert min(taken) < 1
+        seconds.append(cpu_of_children() - before)
+    assert min(seconds) < 1
 
 
 def test_rendering_needs_no_network(tmp_path: Path, home: dict[str, str]) -> None:
@@ -96,6 +96,6 @@ def test_cruft_renders_the_same_bytes(
     cruft = [sys.executable, "-m", "cruft", "create", template, "--no-input", "--output-dir", "."]
     cruft += ["--extra-context", f"{{{', '.join(answers)}}}"]
     subprocess.run(cruft, cwd=tmp_path, env=home, check=True)
-    made = contents(tmp_path / "notes-service")
-    del made[".cruft.json"]
-    assert made == contents(render(**PROJECTS[-1]))
+    created = contents(tmp_path / "notes-service")
+    del created[".cruft.json"]
+    assert created == contents(render(**PROJECTS[-1]))

@@ -1,4 +1,4 @@
-"""The templates before rendering: plain Python that tools read, check and run as it stands."""
+"""The templates before rendering: plain Python that tools check and run unchanged."""
 
 import ast
 import io
@@ -24,8 +24,10 @@ from tests.choices import (
     Combination,
     combinations,
     name,
-    rooms,
+    python_path,
+    source_folders,
 )
+from tests.test_projects import files_of_layer
 
 PROJECT = ROOT / "{{cookiecutter.project_slug}}"
 SOURCES = sorted(TEMPLATES.rglob("*.py"))
@@ -36,7 +38,7 @@ STUBS = sorted(
 )
 LAYERS = combinations("sqlalchemy", "pool")
 
-# As templates/common/project.toml has it, for what is not rendered yet.
+# The configuration in templates/common/project.toml, for code that is not rendered.
 MYPY = """
 [mypy]
 strict = true
@@ -74,8 +76,8 @@ print(TestClient(create_app(settings)).get("/openapi.json").text)
 
 
 def python(*arguments: str | Path, program: Combination, cwd: Path) -> str:
-    """Run Python where the rooms of `program` are one package, and return what it prints."""
-    path = os.pathsep.join(map(str, rooms(program)))
+    """Run Python with the code of `program` on its path, and return what it prints."""
+    path = python_path(program)
     done = subprocess.run(
         [sys.executable, "-W", "error", *arguments],
         cwd=cwd,
@@ -88,8 +90,12 @@ def python(*arguments: str | Path, program: Combination, cwd: Path) -> str:
 
 
 def modules(program: Combination) -> list[str]:
-    """Name all modules in the rooms of `program`, save the migrations, whose names are no names."""
-    files = [path.relative_to(room) for room in rooms(program) for path in room.rglob("*.py")]
+    """Return the modules of `program` except migrations, which have no importable names."""
+    files = [
+        path.relative_to(folder)
+        for folder in source_folders(program)
+        for path in folder.rglob("*.py")
+    ]
     return sorted(
         ".".join(file.with_suffix("").parts).removesuffix(".__init__")
         for file in files
@@ -98,8 +104,8 @@ def modules(program: Combination) -> list[str]:
 
 
 def signatures(file: Path) -> dict[str, str]:
-    """Write down what a module offers: its public functions and its classes' public methods."""
-    found = {}
+    """Return the signatures of a module's public functions and of its classes' public methods."""
+    public = {}
     tree = ast.parse(file.read_text())
     owners = {"": tree.body}
     owners |= {f"{node.name}.": node.body for node in tree.body if isinstance(node, ast.ClassDef)}
@@ -107,24 +113,24 @@ def signatures(file: Path) -> dict[str, str]:
         for node in body:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name[0] != "_":
                 node.body = [ast.Pass()]
-                found[f"{owner}{node.name}"] = ast.unparse(node)
-    return found
+                public[f"{owner}{node.name}"] = ast.unparse(node)
+    return public
 
 
-def layer(program: Combination, file: str) -> dict[str, str]:
-    [path] = [room / file for room in rooms(program) if (room / file).exists()]
+def signatures_in(program: Combination, file: str) -> dict[str, str]:
+    [path] = [folder / file for folder in source_folders(program) if (folder / file).exists()]
     return signatures(path)
 
 
 @pytest.mark.parametrize("command", [["format", "--check"], ["check"]], ids=" ".join)
-def test_the_formatter_and_the_linter_change_nothing(command: list[str]) -> None:
+def test_formatter_and_linter_change_nothing(command: list[str]) -> None:
     ruff = [sys.executable, "-m", "ruff", *command, ROOT]
     done = subprocess.run(ruff, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: str(path.relative_to(TEMPLATES)))
-def test_a_template_in_python_is_python_with_jinja_in_strings_only(source: Path) -> None:
+def test_python_templates_have_jinja_in_strings_only(source: Path) -> None:
     text = source.read_text()
     ast.parse(text)
     strings = [
@@ -139,29 +145,36 @@ def test_a_template_in_python_is_python_with_jinja_in_strings_only(source: Path)
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=name)
-def test_types_are_strict(program: Combination, tmp_path: Path) -> None:
+def test_mypy_accepts_every_program(program: Combination, mypy_cache: Path, tmp_path: Path) -> None:
     (tmp_path / "mypy.ini").write_text(MYPY)
-    cache = ROOT / ".mypy_cache" / os.environ.get("PYTEST_XDIST_WORKER", "alone")
     named = [argument for module in modules(program) for argument in ("-m", module)]
-    python("-m", "mypy", "--cache-dir", cache, *named, program=program, cwd=tmp_path)
+    python("-m", "mypy", "--cache-dir", mypy_cache, *named, program=program, cwd=tmp_path)
 
 
 @pytest.mark.parametrize("program", PROGRAMS[1:], ids=name)
-def test_every_combination_has_the_same_modules(program: Combination) -> None:
-    assert modules(program) == modules(PROGRAMS[0])
+def test_every_program_has_the_same_modules(program: Combination) -> None:
+    def shared_modules(program: Combination) -> set[str]:
+        of_layer = {
+            file.removesuffix(".py").replace("src/notes_service", "service").replace("/", ".")
+            for file in files_of_layer(program)
+        }
+        assert of_layer <= set(modules(program))
+        return set(modules(program)) - of_layer
+
+    assert shared_modules(program) == shared_modules(PROGRAMS[0])
 
 
 @pytest.mark.parametrize("chosen", LAYERS[1:], ids=name)
-def test_every_data_layer_answers_the_same_questions(chosen: Combination) -> None:
+def test_every_data_layer_has_the_same_queries(chosen: Combination) -> None:
     queries = "service/notes/queries.py"
-    assert layer(chosen, queries) == layer(LAYERS[0], queries) != {}
+    assert signatures_in(chosen, queries) == signatures_in(LAYERS[0], queries) != {}
 
 
 @pytest.mark.parametrize("chosen", LAYERS, ids=name)
-def test_every_data_layer_lends_connections_the_same_way(chosen: Combination) -> None:
+def test_every_data_layer_has_the_same_database_interface(chosen: Combination) -> None:
     methods = {
         name: text
-        for name, text in layer(chosen, "service/database.py").items()
+        for name, text in signatures_in(chosen, "service/database.py").items()
         if name.startswith("Database.")
     }
     assert methods == {
@@ -170,14 +183,14 @@ def test_every_data_layer_lends_connections_the_same_way(chosen: Combination) ->
             "connection": "def connection(self) -> AbstractAsyncContextManager[Connection]:\n"
             "    pass",
             "transaction": "@asynccontextmanager\n"
-            "async def transaction(self) -> AsyncIterator[Connection]:\n    pass",
+            "async def transaction(self) -> AsyncIterator[Transaction]:\n    pass",
             "ping": "async def ping(self) -> None:\n    pass",
         }.items()
     }
 
 
 def unrendered(tests: str, program: Combination, folder: Path) -> str:
-    """Run tests of a project on its unrendered `program`, and return what pytest prints."""
+    """Run tests of a project on the unrendered `program`, and return what pytest prints."""
     (folder / "pytest.ini").write_text(PYTEST)
     common = TEMPLATES / "common"
     options = ["-c", folder / "pytest.ini", "--rootdir", common, "-p", "no:cacheprovider", "-q"]
@@ -185,7 +198,7 @@ def unrendered(tests: str, program: Combination, folder: Path) -> str:
 
 
 @pytest.mark.slow  # `make test-fast` runs the same tests, rendered
-def test_the_unrendered_tests_pass(tmp_path: Path) -> None:
+def test_unrendered_tests_pass(tmp_path: Path) -> None:
     printed = unrendered("tests", PROGRAMS[0], tmp_path)
     assert re.search(r"\d+ passed", printed)
     assert "skipped" not in printed
@@ -193,7 +206,7 @@ def test_the_unrendered_tests_pass(tmp_path: Path) -> None:
 
 @pytest.mark.soak
 @pytest.mark.parametrize("program", PROGRAMS, ids=name)
-def test_thousands_of_requests_find_nothing_that_the_schema_does_not_say(
+def test_schemathesis_finds_nothing_in_thousands_of_requests(
     program: Combination, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SCHEMA_EXAMPLES", "500")
@@ -203,12 +216,12 @@ def test_thousands_of_requests_find_nothing_that_the_schema_does_not_say(
 
 @pytest.fixture(scope="module")
 def included(cookies_session: Cookies) -> set[str]:
-    """Render every combination, and tell which templates that took."""
-    taken = set()
+    """Render every project, and return the templates that were read."""
+    names = set()
     read = FileSystemLoader.get_source
 
     def get_source(loader: FileSystemLoader, environment: Any, template: str) -> Any:
-        taken.add(template)
+        names.add(template)
         return read(loader, environment, template)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -216,10 +229,10 @@ def included(cookies_session: Cookies) -> set[str]:
         for project in PROJECTS:
             result = cookies_session.bake(extra_context=project, template=str(ROOT))
             assert result.exception is None
-    return taken
+    return names
 
 
-def test_every_template_is_rendered_in_some_combination(included: set[str]) -> None:
+def test_every_template_is_rendered_in_some_project(included: set[str]) -> None:
     files = {
         path
         for path in TEMPLATES.rglob("*")
@@ -229,7 +242,7 @@ def test_every_template_is_rendered_in_some_combination(included: set[str]) -> N
 
 
 @pytest.mark.parametrize("stub", STUBS, ids=lambda path: str(path.relative_to(PROJECT)))
-def test_a_stub_only_says_which_template_it_is(stub: Path) -> None:
+def test_stub_is_one_include(stub: Path) -> None:
     rename = "{% filter replace('from service', 'from ' ~ cookiecutter.package_name) %}"
     include, *others = [
         line for line in stub.read_text().splitlines() if line not in (rename, "{% endfilter %}")
@@ -239,8 +252,8 @@ def test_a_stub_only_says_which_template_it_is(stub: Path) -> None:
 
 
 def api(program: Combination, folder: Path) -> dict[str, Any]:
-    """Say in one way what the schema of a framework promises: models are where they are named."""
-    # As text, for to Python 9.2e18 is 2**63, which it is not to every reader.
+    """Return what the schema of a program promises, with every reference to a model resolved."""
+    # Numbers as text: Python reads 9.2e18 as 2**63, other readers do not.
     document = json.loads(python("-c", OPENAPI, program=program, cwd=folder), parse_float=str)
 
     def plain(value: Any) -> Any:
@@ -250,7 +263,7 @@ def api(program: Combination, folder: Path) -> dict[str, Any]:
             return value
         if "$ref" in value:
             return plain(document["components"]["schemas"][value["$ref"].rpartition("/")[2]])
-        # Titles are made up (a property called title is none), defaults of null say nothing.
+        # Frameworks generate titles (a property may be called title, too) and defaults of null.
         return {
             key: plain(item)
             for key, item in value.items()
@@ -258,15 +271,17 @@ def api(program: Combination, folder: Path) -> dict[str, Any]:
         }
 
     def content(part: dict[str, Any]) -> dict[str, Any]:
-        return {kind: plain(media["schema"]) for kind, media in part.get("content", {}).items()}
+        return {name: plain(media["schema"]) for name, media in part.get("content", {}).items()}
 
     return {
         f"{method} {path}": {
             "name": operation["operationId"],
             "description": operation["description"],
             "parameters": {
-                (given["in"], given["name"], given["required"]): plain(given["schema"])
-                for given in operation.get("parameters", [])
+                (parameter["in"], parameter["name"], parameter["required"]): plain(
+                    parameter["schema"]
+                )
+                for parameter in operation.get("parameters", [])
             },
             "body": content(operation.get("requestBody", {})),
             "required": operation.get("requestBody", {}).get("required", False),
@@ -288,11 +303,11 @@ def test_every_framework_describes_the_same_api(framework: str, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=name)
-def test_the_collector_need_not_look_through_what_stays(
+def test_imported_objects_are_frozen_for_the_garbage_collector(
     program: Combination, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1/nowhere")
     monkeypatch.setenv("UPSTREAM_URL", "http://127.0.0.1")
     frozen = "import gc, service.main; print(gc.get_freeze_count())"
-    # There are as many objects after the imports alone.
+    # The imports alone create as many objects.
     assert int(python("-c", frozen, program=program, cwd=tmp_path)) > 50_000

@@ -7,17 +7,16 @@ import ssl
 import struct
 import sys
 from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
 import trustme
 
-from tests.choices import PROGRAMS, TEMPLATES, Combination, combinations, name, rooms
+from tests.choices import PROGRAMS, TEMPLATES, Combination, combinations, name, python_path
+from tests.support.tcp_proxy import TcpProxy
 
 TLS_REQUEST = struct.pack("!ii", 8, 80877103)
-# Whether the service on each of these URLs says that its database is there.
+# Prints whether the service is ready, for each of these URLs.
 READY = """
 import asyncio, json, sys
 from httpx2 import ASGITransport, AsyncClient
@@ -45,8 +44,7 @@ async def main():
 print(json.dumps(asyncio.run(main())))
 """
 
-
-# Whether a migration on each of these URLs comes to its end.
+# Prints whether a migration succeeds, for each of these URLs.
 MIGRATE = """
 import json, os, sys
 from alembic import command
@@ -66,46 +64,26 @@ print(json.dumps([migrates(url) for url in sys.argv[2:]]))
 """
 
 
-class Door:
-    """PostgreSQL behind TLS: the embedded one is built without, so this has it in its place."""
+class TlsProxy(TcpProxy):
+    """A proxy that speaks TLS with the client: the embedded PostgreSQL is built without it."""
 
-    def __init__(self, port: int, context: ssl.SSLContext | None) -> None:
-        self._to = port
+    def __init__(self, context: ssl.SSLContext | None) -> None:
+        super().__init__()
         self._context = context
-        self.sessions: list[str] = []  # of each client that said who it is, "plain" or "TLS"
+        self.sessions: list[str] = []  # "plain" or "TLS", of each client that named its user
 
-    @asynccontextmanager
-    async def opened(self) -> AsyncIterator[int]:
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        yield server.sockets[0].getsockname()[1]
-        server.close()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, to = await asyncio.open_connection("127.0.0.1", self._to)
-        try:
+    async def _greet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        first = await reader.readexactly(8)
+        if first == TLS_REQUEST:
+            writer.write(b"S" if self._context else b"N")
+            if self._context:
+                await writer.start_tls(self._context)
             first = await reader.readexactly(8)
-            if first == TLS_REQUEST:
-                writer.write(b"S" if self._context else b"N")
-                if self._context:
-                    await writer.start_tls(self._context)
-                first = await reader.readexactly(8)
-            self.sessions.append("TLS" if writer.get_extra_info("ssl_object") else "plain")
-            to.write(first)
-            await asyncio.gather(carry(reader, to), carry(there, writer))
-        except (ssl.SSLError, OSError, EOFError):
-            pass  # the client did not like what it saw
-        finally:
-            to.close()
-            writer.close()
+        self.sessions.append("TLS" if writer.get_extra_info("ssl_object") else "plain")
+        return first
 
 
-async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while data := await reader.read(65536):
-        writer.write(data)
-    writer.close()
-
-
-# The host that is asked for, what the URL says, whether the server has TLS: what comes of it.
+# The host, the query of the URL and whether the server has TLS, to the resulting connection.
 CASES = {
     ("localhost", "sslmode=verify-full&sslrootcert={signer}", True): "TLS",
     ("127.0.0.1", "sslmode=verify-full&sslrootcert={signer}", True): "refused",  # another name
@@ -126,7 +104,7 @@ CASES = {
 
 
 async def outcomes(program: Combination, url: str, folder: Path, *command: str) -> list[str]:
-    """Run `command` on a URL for every case, and tell how it reached PostgreSQL, if it did."""
+    """Run `command` on one URL for each case, and return how it reached PostgreSQL, if it did."""
     signer, stranger = trustme.CA(), trustme.CA()
     files = {name: str(folder / name) for name in ("signer", "stranger", "missing")}
     signer.cert_pem.write_to_path(files["signer"])
@@ -135,39 +113,37 @@ async def outcomes(program: Combination, url: str, folder: Path, *command: str) 
     signer.issue_cert("localhost").configure_cert(context)
 
     address, _, database = url.rpartition("/")
-    port = int(address.rpartition(":")[2])
-    doors = [Door(port, context if tls else None) for _, _, tls in CASES]
-    async with AsyncExitStack() as stack:
-        opened = [await stack.enter_async_context(door.opened()) for door in doors]
-        urls = [
-            f"postgresql://postgres@{host}:{port}/{database}?{query.format(**files)}"
-            for port, (host, query, _) in zip(opened, CASES, strict=True)
-        ]
-        process = await asyncio.create_subprocess_exec(
-            *[sys.executable, "-W", "error", "-c", *command, *urls],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, rooms(program)))},
-            stdout=PIPE,
-            stderr=PIPE,
-        )
-        said, errors = await process.communicate()
-        assert process.returncode == 0, errors
-        done = json.loads(said.splitlines()[-1])
-    # Whoever was refused has not even said who it is.
-    assert [bool(door.sessions) for door in doors] == done
-    return ["/".join(sorted(set(door.sessions))) or "refused" for door in doors]
+    proxies = [TlsProxy(context if tls else None) for _, _, tls in CASES]
+    for proxy in proxies:
+        await proxy.open(int(address.rpartition(":")[2]))
+    urls = [
+        f"postgresql://postgres@{host}:{proxy.port}/{database}?{query.format(**files)}"
+        for proxy, (host, query, _) in zip(proxies, CASES, strict=True)
+    ]
+    process = await asyncio.create_subprocess_exec(
+        *[sys.executable, "-W", "error", "-c", *command, *urls],
+        env={**os.environ, "PYTHONPATH": python_path(program)},
+        stdout=PIPE,
+        stderr=PIPE,
+    )
+    output, errors = await process.communicate()
+    assert process.returncode == 0, errors
+    for proxy in proxies:
+        await proxy.close()
+    # A client that was refused has not even sent the name of its user.
+    assert [bool(proxy.sessions) for proxy in proxies] == json.loads(output.splitlines()[-1])
+    return ["/".join(sorted(set(proxy.sessions))) or "refused" for proxy in proxies]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("layer", combinations("sqlalchemy", "pool"), ids=name)
-def test_sslmode_is_honoured_and_a_database_that_is_not_trusted_is_not_there(
-    layer: Combination, database_url: str, tmp_path: Path
-) -> None:
+def test_service_honours_sslmode(layer: Combination, database_url: str, tmp_path: Path) -> None:
     program = {**PROGRAMS[0], **layer}
-    found = asyncio.run(outcomes(program, database_url, tmp_path, READY))
-    assert dict(zip(CASES, found, strict=True)) == CASES
+    results = asyncio.run(outcomes(program, database_url, tmp_path, READY))
+    assert dict(zip(CASES, results, strict=True)) == CASES
 
 
-def test_migrations_honour_it_too(database_url: str, tmp_path: Path) -> None:
+def test_migrations_honour_sslmode(database_url: str, tmp_path: Path) -> None:
     migrations = str(TEMPLATES / "common" / "migrations")
-    found = asyncio.run(outcomes(PROGRAMS[0], database_url, tmp_path, MIGRATE, migrations))
-    assert dict(zip(CASES, found, strict=True)) == CASES
+    results = asyncio.run(outcomes(PROGRAMS[0], database_url, tmp_path, MIGRATE, migrations))
+    assert dict(zip(CASES, results, strict=True)) == CASES

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.choices import ROOT, Combination, combinations, name, rooms
+from tests.choices import ROOT, Combination, combinations, name, python_path
 
 WRITES = {
     "create": '"one", ""',
@@ -40,7 +40,7 @@ def check(layer: Combination, block: str, folder: Path) -> subprocess.CompletedP
     program = folder / f"{block}.py"
     program.write_text(PROGRAM.format(block=block, writes="\n        ".join(writes)))
     (folder / "mypy.ini").write_text(MYPY)
-    path = os.pathsep.join(map(str, rooms({"framework": "starlette", **layer})))
+    path = python_path({"framework": "starlette", **layer})
     cache = ROOT / ".mypy_cache" / os.environ.get("PYTEST_XDIST_WORKER", "alone")
     return subprocess.run(
         [sys.executable, "-m", "mypy", "--cache-dir", cache, program],

@@ -1,4 +1,4 @@
-"""The GitHub workflows, ours and the rendered ones."""
+"""The GitHub workflows, of the template and of rendered projects."""
 
 import re
 import subprocess
@@ -23,8 +23,8 @@ def test_zizmor_finds_nothing(packaging: str | None, rendered: Render) -> None:
     assert "completed" in done.stderr
 
 
-def test_a_project_asks_pip_audit_about_what_is_installed(rendered: Render) -> None:
-    """Here of our own environment, and without the answer, which comes from the network."""
+def test_pip_audit_command_of_a_project_works(rendered: Render) -> None:
+    """Here with the environment of the tests, and as a dry run, which needs no network."""
     workflow = (rendered() / ".github/workflows/test.yml").read_text()
     [command] = re.findall(r"- run: pipx run (pip-audit .*)", workflow)
     done = subprocess.run(

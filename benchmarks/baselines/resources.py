@@ -35,7 +35,7 @@ async def databases_lifespan(app: Any) -> AsyncIterator[dict[str, Any]]:
 
 def as_dict(record: Record) -> dict[str, Any]:
     # The documented name, and faster than reading the record column by column.
-    return dict(record._mapping)
+    return dict(record._mapping)  # noqa: SLF001
 
 
 def upstream_client() -> ClientSession:

@@ -72,7 +72,7 @@ class RequestLogMiddleware:
 
 
 class ProblemDetailsMiddleware:
-    """Turns the errors that another middleware answers as text into problem+json."""
+    """Converts the errors that another middleware answers as text to problem+json."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

@@ -187,7 +187,7 @@ async def test_slot_is_passed_on_when_a_waiting_task_is_cancelled(database: Data
 async def test_connection_used_after_its_block_raises_an_error(
     database: Database, block: Block
 ) -> None:
-    # InterfaceError of asyncpg, InvalidRequestError of SQLAlchemy, AssertionError of databases.
+    # Each library raises an error of a different class.
     expected = ("InterfaceError", "InvalidRequestError", "AssertionError")
     async with block() as kept:
         await fetch_value(kept, PID)

@@ -1,27 +1,27 @@
-"""A user of a rendered project, who has make and a package manager and types what the README says."""
+"""A user of a rendered project, who has make and a package manager and follows the README."""
 
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.request import urlopen
 
 import psutil
 from pip._internal.models.index import PyPI
 
+from tests.support.network import get
+
 BIN = Path(sys.executable).parent
-LEFT = ("HOME", "LANG", "TMPDIR", "REQUESTS_CA_BUNDLE")
-LEFT_PREFIXES = ("PIP_", "SSL_", "UV_", "http_", "https_", "no_", "HTTP_", "HTTPS_", "NO_")
+PASSED_ON = ("HOME", "LANG", "TMPDIR", "REQUESTS_CA_BUNDLE")
+PASSED_ON_PREFIXES = ("PIP_", "SSL_", "UV_", "http_", "https_", "no_", "HTTP_", "HTTPS_", "NO_")
 
 
 def clean_environment(tools: Path) -> dict[str, str]:
-    """Leave of this environment how to reach the network; Python, uv and Poetry; nothing of ours.
+    """Return an environment with Python, uv, Poetry and the network settings, and nothing else.
 
     tools: an empty folder, for links to these programs.
     """
@@ -33,47 +33,31 @@ def clean_environment(tools: Path) -> dict[str, str]:
         "poetry": BIN.parent / "poetry" / "bin" / "poetry",
     }.items():
         (tools / program).symlink_to(path)
-    kept = {
+    passed_on = {
         name: value
         for name, value in os.environ.items()
-        if name in LEFT or name.startswith(LEFT_PREFIXES)
+        if name in PASSED_ON or name.startswith(PASSED_ON_PREFIXES)
     }
     return {
-        **kept,
+        **passed_on,
         "PATH": f"{tools}{os.pathsep}{os.defpath}",
         "UV_PYTHON": str(python),
-        # Poetry asks pip's index, which a proxy or mirror may know better than Poetry's own API.
+        # Poetry asks pip's index, because a mirror may not offer the API that Poetry uses.
         "POETRY_PYPI_MIRROR_URL": PyPI.simple_url,
     }
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
-
-
-def get(url: str) -> bytes | None:
-    """Return what `url` answers, if it does and with success."""
-    try:
-        with urlopen(url, timeout=5) as answer:  # noqa: S310
-            body: bytes = answer.read()
-            return body
-    except OSError:
-        return None
-
-
-class User:
+class ProjectUser:
     def __init__(self, project: Path, environment: dict[str, str]) -> None:
         self.project = project
         self._environment = environment
 
-    def reads(self) -> list[str]:
-        """List the commands in the README, block by block."""
+    def readme_commands(self) -> list[str]:
+        """Return the blocks of commands in the README."""
         readme = (self.project / "README.md").read_text()
         return re.findall(r"^```sh\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
 
-    def types(self, commands: str, **environment: str) -> str:
+    def run(self, commands: str, **environment: str) -> str:
         done = subprocess.run(
             ["sh", "-e", "-c", commands],
             cwd=self.project,
@@ -88,8 +72,8 @@ class User:
         return done.stdout
 
     @contextmanager
-    def serves(self, commands: str, url: str, **environment: str) -> Iterator[None]:
-        """Keep what serves `url` running for the block, then press Ctrl-C."""
+    def serve(self, commands: str, url: str, **environment: str) -> Iterator[None]:
+        """Run the commands, which serve `url`, until the block ends; then press Ctrl-C."""
         log = self.project.with_suffix(".log")
         with log.open("w") as output:
             server = subprocess.Popen(
@@ -110,14 +94,14 @@ class User:
             if server.poll() is None:
                 os.killpg(server.pid, signal.SIGINT)
                 server.wait(timeout=30)
-        # The database outlives the service by the moment that its last checkpoint takes.
+        # The database needs a moment longer than the service, for its last checkpoint.
         deadline = time.monotonic() + 10
-        while left := self.processes():
-            assert time.monotonic() < deadline, left
+        while processes := self.processes():
+            assert time.monotonic() < deadline, processes
             time.sleep(0.1)
 
     def processes(self) -> list[str]:
-        """List what runs in the project's folder."""
+        """Return the processes that run in the folder of the project."""
         return [
             f"{process.pid} {process.name()}"
             for process in psutil.process_iter(["cwd"])

@@ -1,0 +1,113 @@
+"""The files in deploy/ that are not run here: their tools find no fault, and they agree."""
+
+import os
+import re
+import shutil
+import subprocess
+from configparser import ConfigParser
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.choices import ROOT
+from tests.live.deployment import PYTHON, program, substitute
+
+pytestmark = pytest.mark.live
+
+
+def clean(*command: str | Path) -> str:
+    """Run a tool that must find no problem, and return what it prints."""
+    path = f"{Path(PYTHON).parent}:{os.environ['PATH']}"
+    command = (shutil.which(command[0], path=path) or command[0], *command[1:])
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def test_hadolint_finds_nothing(packaged: Path) -> None:
+    clean("hadolint", packaged / "deploy/Dockerfile")
+
+
+def test_dockerfile_installs_only_locked_packages(packaged: Path) -> None:
+    """Nothing is copied with a wildcard, so a build without its lock fails."""
+    text = (packaged / "deploy/Dockerfile").read_text()
+    build, _, last = text.partition("\nFROM ")[2].partition("\nFROM ")
+    lock = (
+        (ROOT / "templates/packaging" / packaged.parent.name / "dockerignore").read_text().strip()
+    )
+    assert f"COPY pyproject.toml {lock} ./" in build
+    assert f"!{lock}\n" in (packaged / ".dockerignore").read_text()
+    for word in ("install", "sync"):
+        assert f" {word} " not in last.replace("install --directory", "")
+
+
+def test_compose_file_is_valid_and_holds_no_secret(packaged: Path) -> None:
+    compose = packaged / "deploy/compose.yaml"
+    clean("check-jsonschema", "--builtin-schema", "vendor.compose-spec", compose)
+    # Without the values of the environment, every password is empty.
+    text = re.sub(r"\$\{\w+:\?\}", "", compose.read_text())
+    assert text.count("postgresql://notes:@") == text.count("postgresql://") == 2
+    assert "LOGIN PASSWORD ''" in text
+    assert '"notes" ""' in text
+
+
+def test_everything_that_compose_refers_to_exists(packaged: Path) -> None:
+    compose = yaml.safe_load((packaged / "deploy/compose.yaml").read_text())
+    services, configs = compose["services"], compose["configs"]
+    for service in services.values():
+        assert set(service.get("secrets", [])) <= compose["secrets"].keys()
+        volumes = {volume.partition(":")[0] for volume in service.get("volumes", [])}
+        assert volumes <= compose["volumes"].keys()
+        # The service has its health check from the Dockerfile.
+        for needed, state in service.get("depends_on", {}).items():
+            checked = needed == "service" or "healthcheck" in services[needed]
+            assert checked or state["condition"] == "service_completed_successfully"
+        for config in service.get("configs", []):
+            written = "content" in configs[config["source"]]
+            # Compose writes such a file into the container after its start.
+            assert not (written and service.get("read_only")), config
+    built = [service["image"] for service in services.values() if "build" in service]
+    assert len(set(built)) == len(built), "one image is built twice at the same time"
+    for config in configs.values():
+        assert "content" in config or (packaged / "deploy" / config["file"]).is_file()
+
+
+def test_compose_limits_fit_the_other_configurations(packaged: Path) -> None:
+    services = yaml.safe_load((packaged / "deploy/compose.yaml").read_text())["services"]
+    pgbouncer = ConfigParser()
+    pgbouncer.read(packaged / "deploy/pgbouncer.ini")
+    limits = ("max_client_conn", "max_db_connections")
+    connections = sum(pgbouncer.getint("pgbouncer", limit) for limit in limits)
+    assert services["pgbouncer"]["ulimits"]["nofile"] > connections
+    graceful = int(services["service"]["environment"]["GRACEFUL_TIMEOUT"])
+    for name in ("service", "nginx"):
+        assert services[name]["stop_grace_period"] == f"{2 * graceful + 5}s"
+
+
+def test_systemd_units_are_valid(packaged: Path, workplace: Path) -> None:
+    analyze = program("systemd-analyze", "systemd")
+    folder = workplace / f"{packaged.parent.name}-units"
+    folder.mkdir()
+    for name in ("gunicorn", "alembic"):  # the programs that the units start
+        (folder / name).symlink_to("/bin/true")
+    units = []
+    for unit in (packaged / "deploy/systemd").iterdir():
+        changed = substitute(unit.read_text(), {"/opt/notes-service/.venv/bin": str(folder)})
+        units.append(folder / unit.name)
+        units[-1].write_text(changed)
+    # `verify` prints an unknown key, but exits with 0.
+    assert clean(analyze, "verify", "--man=no", *units) == ""
+    assert len(units) == 2
+    clean(analyze, "security", "--offline=true", "--threshold=20", *units)
+
+
+def test_only_nginx_may_open_the_socket(packaged: Path) -> None:
+    unit = (packaged / "deploy/systemd/notes-service.service").read_text()
+    user = re.search(r"^user (\S+);", (packaged / "deploy/nginx.conf").read_text(), re.MULTILINE)
+    assert user and f"\nGroup={user[1]}\n" in unit
+    assert "\nRuntimeDirectoryMode=0750\n" in unit
+
+
+def test_shellcheck_finds_nothing() -> None:
+    clean("shellcheck", ROOT / ".ci/run")
