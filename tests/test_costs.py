@@ -20,14 +20,14 @@ from tests.choices import PROGRAMS, ROOT, Combination, name, python_path
 # Counted on Python 3.11. Other versions and later libraries differ by less than the margin.
 REQUESTS = ("read one", "list 10", "create", "change", "synchronize")
 CALLS = {
-    "fastapi-core-asyncpg": (641, 900, 1135, 1428, 1730),
-    "fastapi-core-databases": (881, 1175, 1466, 1727, 2305),
+    "fastapi-core-asyncpg": (986, 1278, 1623, 1924, 2573),
+    "fastapi-core-databases": (1454, 2336, 2513, 3202, 4488),
     "fastapi-orm-asyncpg": (1143, 1563, 2429, 2788, 3755),
-    "fastapi-orm-databases": (915, 1531, 1505, 1765, 2376),
-    "starlette-core-asyncpg": (308, 390, 791, 808, 1258),
-    "starlette-core-databases": (541, 658, 1115, 1100, 1819),
-    "starlette-orm-asyncpg": (505, 720, 2063, 2485, 3687),
-    "starlette-orm-databases": (575, 1014, 1154, 1138, 1890),
+    "fastapi-orm-databases": (1729, 3527, 2764, 3710, 5311),
+    "starlette-core-asyncpg": (536, 620, 1086, 1072, 1763),
+    "starlette-core-databases": (1004, 1678, 1976, 2350, 3693),
+    "starlette-orm-asyncpg": (703, 915, 1902, 1946, 2950),
+    "starlette-orm-databases": (1279, 2869, 2227, 2858, 4501),
 }
 MOST, LEAST = 1.05, 0.9
 
