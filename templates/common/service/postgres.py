@@ -84,7 +84,8 @@ def connect_options(settings: DatabaseSettings) -> dict[str, Any]:
 def translate(error: BaseException, *, is_usable: bool) -> DatabaseUnavailable | None:
     """Return the 503 for an error of asyncpg that the caller did not cause, else None.
 
-    is_usable: whether the connection still is.
+    is_usable: whether the connection still is. A TimeoutError of other code inside the block is
+    taken for one of asyncpg, so use a timeout outside of it.
     """
     if isinstance(error, asyncpg.InvalidCachedStatementError | asyncpg.OutdatedSchemaCacheError):
         return StatementOutdated()
@@ -96,7 +97,7 @@ def translate(error: BaseException, *, is_usable: bool) -> DatabaseUnavailable |
         return StatementTimeout()
     # asyncpg raises InterfaceError for a lost connection, but for wrong arguments, too.
     is_lost = isinstance(error, asyncpg.InterfaceError) and not is_usable
-    if is_lost or isinstance(error, OSError | asyncpg.InternalClientError):
+    if is_lost or isinstance(error, ConnectionError | asyncpg.InternalClientError):
         return DatabaseUnavailable()
     return None
 

@@ -24,30 +24,31 @@ class Slots:
         self._timeout = settings.database_pool_timeout
         self._holders: set[asyncio.Task[Any] | None] = set()
 
-    async def checkout(self, connect: Callable[[], Awaitable[T]]) -> T:
-        """Wait for a slot, then return what `connect` returns. `release` must follow.
+    async def checkout(self, open_connection: Callable[[], Awaitable[T]]) -> T:
+        """Wait for a slot, then return what `open_connection` returns. `release` must follow.
 
         Both together take at most DATABASE_POOL_TIMEOUT seconds. Raises PoolExhausted,
-        DatabaseUnavailable and NestedCheckout.
+        DatabaseUnavailable, and NestedCheckout if this task holds a slot already. (A task that it
+        has started is another one.)
         """
         if asyncio.current_task() in self._holders:
             raise NestedCheckout("this task already holds a connection: use that one")
         if not self._semaphore.locked():
             await self._semaphore.acquire()  # this does not wait, because a slot is free
-            return await self._connect(connect)
+            return await self._open(open_connection)
         try:
             async with asyncio.timeout(self._timeout):
                 with metrics.pool_waiting.track_inprogress():
                     await self._semaphore.acquire()
-                return await self._connect(connect)
+                return await self._open(open_connection)
         except TimeoutError as error:
             raise PoolExhausted from error
 
-    async def _connect(self, connect: Callable[[], Awaitable[T]]) -> T:
+    async def _open(self, open_connection: Callable[[], Awaitable[T]]) -> T:
         metrics.pool_in_use.inc()
         self._holders.add(asyncio.current_task())
         try:
-            return await connect()
+            return await open_connection()
         except asyncio.CancelledError:
             self.release()
             raise

@@ -221,6 +221,20 @@ async def test_swallowed_error_does_not_commit(database: Database, sql: Sql) -> 
     assert await written(sql) == [2]
 
 
+async def test_error_of_the_driver_is_kept_as_the_cause(database: Database, block: Block) -> None:
+    """The log line of a 503 names its SQLSTATE."""
+    with pytest.raises(StatementTimeout) as raised:
+        async with block() as connection:
+            await fetch_value(connection, "SELECT pg_sleep(30)")
+    assert getattr(raised.value.__cause__, "sqlstate", None) == "57014"
+
+
+async def test_error_of_other_code_is_not_translated(database: Database, block: Block) -> None:
+    with pytest.raises(FileNotFoundError):
+        async with block():
+            raise FileNotFoundError
+
+
 @pytest.mark.parametrize("times", [1, POOL_SIZE + 1])
 async def test_busy_connection_is_not_reused_after_an_error(
     database: Database, block: Block, times: int

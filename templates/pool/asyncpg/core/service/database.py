@@ -61,7 +61,10 @@ class Statement:
 
 
 class Database:
-    """A pool of connections, opened when needed, to be used as an async context manager."""
+    """A pool of connections. Each is opened when it is first needed.
+
+    As an async context manager it closes them at its end.
+    """
 
     def __init__(self, settings: DatabaseSettings) -> None:
         self._slots = Slots(settings)

@@ -30,7 +30,7 @@ def create_engine(settings: DatabaseSettings) -> AsyncEngine:
         isolation_level="AUTOCOMMIT",  # `transaction` sets another one
         pool_size=settings.database_pool_size,
         max_overflow=0,  # overflow connections would be closed when they are released
-        pool_timeout=settings.database_pool_timeout,
+        pool_timeout=settings.database_pool_timeout,  # never reached, because of the slots
         pool_recycle=settings.database_pool_recycle,
         hide_parameters=True,  # errors are logged, and what users wrote must not be
         connect_args={"prepared_statement_cache_size": 0} if settings.database_pgbouncer else {},
@@ -44,26 +44,33 @@ def create_engine(settings: DatabaseSettings) -> AsyncEngine:
 def replace_closed(
     connection: Any, record: ConnectionPoolEntry, proxy: PoolProxiedConnection
 ) -> None:
-    """Let the pool replace a connection that the server has closed, without a round trip."""
-    driver = record.driver_connection
-    if driver is None or driver.is_closed():
+    """Let the pool replace a connection that the server has closed, without a round trip.
+
+    At a DisconnectionError SQLAlchemy opens a new connection in its place.
+    """
+    driver_connection = record.driver_connection
+    if driver_connection is None or driver_connection.is_closed():
         raise DisconnectionError
 
 
 def close_open_transaction(connection: Any, record: ConnectionPoolEntry) -> None:
     """Close a connection whose transaction was begun by SQL, which SQLAlchemy does not roll back."""
-    driver = record.driver_connection
-    if driver is not None and not driver.is_closed() and driver.is_in_transaction():
-        driver.terminate()
+    driver_connection = record.driver_connection
+    if (
+        driver_connection is not None
+        and not driver_connection.is_closed()
+        and driver_connection.is_in_transaction()
+    ):
+        driver_connection.terminate()
 
 
 def close_unusable(context: ExceptionContext) -> None:
     """Close a connection before SQLAlchemy sends it a ROLLBACK."""
     error = context.sqlalchemy_exception or context.original_exception
     if context.connection and is_unusable_after(driver_error(error)):
-        driver: Any = context.connection.connection.driver_connection
-        driver.terminate()
-        context.is_disconnect = True
+        driver_connection: Any = context.connection.connection.driver_connection
+        driver_connection.terminate()
+        context.is_disconnect = True  # so that SQLAlchemy does not use it any more
         context.invalidate_pool_on_disconnect = False  # the other connections are not affected
 
 
