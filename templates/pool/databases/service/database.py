@@ -62,7 +62,7 @@ class Database:
         """Check out a connection on which each statement stands alone: no BEGIN, no COMMIT."""
         # `Database.connection()` returns the same object again within a task, even when its release
         # has failed.
-        connection = DatabasesConnection(self._database, self._database._backend)
+        connection = DatabasesConnection(self._database, self._database._backend)  # noqa: SLF001
         await self._slots.checkout(connection.__aenter__)
         try:
             yield connection
@@ -100,7 +100,7 @@ class Database:
         try:
             # `connection.__aexit__` counts the transactions that the block began, and one whose
             # COMMIT failed is counted for ever.
-            await connection._connection.release()
+            await connection._connection.release()  # noqa: SLF001
         except Exception as error:
             # The pool replaces the connection. What was committed is stored, so the request goes on.
             log.warning("a connection was lost when it was released", cause=type(error).__name__)
