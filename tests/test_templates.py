@@ -172,19 +172,18 @@ def test_every_data_layer_has_the_same_queries(chosen: Combination) -> None:
 
 @pytest.mark.parametrize("chosen", LAYERS, ids=name)
 def test_every_data_layer_has_the_same_database_interface(chosen: Combination) -> None:
+    generator = r"@asynccontextmanager\nasync def (\w+)\(self\) -> AsyncIterator\[(\w+)\]"
     methods = {
-        name: text
+        name: re.sub(generator, r"def \1(self) -> AbstractAsyncContextManager[\2]", text)
         for name, text in signatures_in(chosen, "service/database.py").items()
         if name.startswith("Database.")
     }
     assert methods == {
-        f"Database.{name}": text
-        for name, text in {
-            "connection": "def connection(self) -> AbstractAsyncContextManager[Connection]:\n"
-            "    pass",
-            "transaction": "@asynccontextmanager\n"
-            "async def transaction(self) -> AsyncIterator[Transaction]:\n    pass",
-            "ping": "async def ping(self) -> None:\n    pass",
+        f"Database.{name}": f"{signature}:\n    pass"
+        for name, signature in {
+            "connection": "def connection(self) -> AbstractAsyncContextManager[Connection]",
+            "transaction": "def transaction(self) -> AbstractAsyncContextManager[Transaction]",
+            "ping": "async def ping(self) -> None",
         }.items()
     }
 

@@ -18,7 +18,12 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from service.worker import MAX_HEAD_BYTES, UNIX_SOCKET, Protocol, Worker
+from service.worker import (
+    MAX_HEAD_BYTES,
+    UNIX_SOCKET,
+    Protocol,
+    Worker,
+)
 
 GET = b"GET / HTTP/1.1\r\nHost: example.com\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n"
 LAST_GET = GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
