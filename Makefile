@@ -1,6 +1,6 @@
 # Every target installs what it needs. They need git, make and Python 3.11 or later.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-live test-image soak bench bench-quick check format clean
+.PHONY: help demo test test-fast test-live test-image test-mutants soak bench bench-quick check format clean
 PYTHON ?= python3
 # Use the tools in .venv, whatever environment is active.
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME UV_PROJECT_ENVIRONMENT
@@ -14,16 +14,19 @@ demo: .venv/demo ## Render the defaults and serve them until Ctrl-C
 	@.venv/bin/python demo.py
 
 test: .venv/test ## Test the templates and every combination
-	$(PYTEST) -m "not live and not image and not soak"
+	$(PYTEST) -m "not live and not image and not mutants and not soak"
 
 test-fast: .venv/test ## Test the templates and one combination
-	$(PYTEST) --numprocesses 2 -m "not slow and not live and not image and not soak"
+	$(PYTEST) --numprocesses 2 -m "not slow and not live and not image and not mutants and not soak"
 
 test-live: .venv/live ## Test the deployment with real servers: needs nginx and pgbouncer
 	.venv/bin/pytest -m live
 
 test-image: .venv/test ## Test the images: slow, needs root, buildah and debootstrap
 	.venv/bin/pytest -m image -s
+
+test-mutants: .venv/test ## Break rendered projects on purpose: their own tests must notice
+	$(PYTEST) --numprocesses 2 -m mutants
 
 soak: .venv/test ## Test faults for a longer time and write docs/faults.md
 	.venv/bin/pytest -m soak

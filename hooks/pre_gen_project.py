@@ -30,7 +30,7 @@ MODULES = set(
     pkg_resources platformdirs pluggy prometheus_client propcache psutil py pydantic pydantic_core
     pydantic_settings pygments pyproject_hooks pyrate_limiter pytest pytest_asyncio pytest_cov
     referencing requests rfc3339_validator rich rpds ruff schemathesis scripts setuptools six
-    sortedcontainers sqlalchemy src stamina starlette structlog tenacity tests tomli truststore
+    sortedcontainers sqlalchemy src starlette structlog tests tomli truststore
     typing_extensions typing_inspection urllib3 uvicorn uvicorn_worker uvloop watchfiles
     websockets werkzeug wheel yaml yarl
     """.split()

@@ -97,6 +97,7 @@ FILES = [
     "tests/temporary_database.py",
     "tests/test_app.py",
     "tests/test_database.py",
+    "tests/test_documentation.py",
     "tests/test_errors.py",
     "tests/test_health.py",
     "tests/test_http.py",

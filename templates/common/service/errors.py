@@ -67,6 +67,10 @@ class PoolExhausted(DatabaseUnavailable):
     detail = "No database connection became free in time: try again later."
 
 
+class ConnectTimeout(DatabaseUnavailable):
+    detail = "The database did not accept a new connection in time: try again later."
+
+
 class StatementTimeout(DatabaseUnavailable):
     detail = "The database took too long: try again later."
 
@@ -76,9 +80,15 @@ class DatabaseReadOnly(DatabaseUnavailable):
 
 
 class TransactionConflict(DatabaseUnavailable):
-    """A concurrent change made the statement fail, so the transaction may be tried again."""
+    """A concurrent change was in the way. What failed may be tried again, see retry.py."""
 
     detail = "Too many changes at once: try again later."
+
+
+class StatementOutdated(TransactionConflict):
+    """A table or a type was altered after the statement had been prepared."""
+
+    detail = "The database was altered at this moment: try again later."
 
 
 class NestedCheckout(RuntimeError):

@@ -80,8 +80,4 @@ def configure(settings: Settings) -> None:
     access = logging.getLogger("uvicorn.access")
     access.handlers = []
     access.propagate = False
-    # The pool replaces lost connections, and our own log line says that a request failed.
-    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
-    # At `info` each of these logs every request or statement.
-    for name in ("alembic", "sqlalchemy.engine"):
-        logging.getLogger(name).setLevel(max(level, logging.WARNING))
+    logging.getLogger("alembic").setLevel(max(level, logging.WARNING))

@@ -1,4 +1,4 @@
-"""How the service connects to PostgreSQL and what its errors mean, the same in every data layer."""
+"""How the service connects to PostgreSQL, and what PostgreSQL's errors mean."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -10,6 +10,7 @@ from asyncpg.pool import PoolConnectionProxy
 from .errors import (
     DatabaseReadOnly,
     DatabaseUnavailable,
+    StatementOutdated,
     StatementTimeout,
     TransactionConflict,
     TransactionNotCommitted,
@@ -42,7 +43,8 @@ class CommitCheckedConnection(asyncpg.Connection):
     """A connection whose COMMIT raises an error unless everything was stored.
 
     After a statement of the transaction has failed PostgreSQL answers COMMIT with ROLLBACK. asyncpg
-    does not report that, so a handler that swallows the statement's error would answer 2xx.
+    does not report that, so a handler that swallows the statement's error would answer 2xx. asyncpg
+    sends the COMMIT of each transaction by `execute`: a test notices if it no longer does.
     """
 
     async def execute(self, query: str, *args: object, **options: Any) -> str:
@@ -60,7 +62,7 @@ class CommitCheckedConnection(asyncpg.Connection):
 
 
 def connect_options(settings: DatabaseSettings) -> dict[str, Any]:
-    """Return the options of `asyncpg.connect` that are the same in every pool."""
+    """Return the options of `asyncpg.connect`."""
     options: dict[str, Any] = {
         "connection_class": CommitCheckedConnection,
         "timeout": settings.database_pool_timeout,
@@ -79,19 +81,23 @@ def connect_options(settings: DatabaseSettings) -> dict[str, Any]:
     return options
 
 
-def translate(error: BaseException, *, is_connected: bool) -> DatabaseUnavailable | None:
-    """Return the answer to an error of asyncpg that the caller did not cause, else None."""
+def translate(error: BaseException, *, is_usable: bool) -> DatabaseUnavailable | None:
+    """Return the 503 for an error of asyncpg that the caller did not cause, else None.
+
+    is_usable: whether the connection still is. A TimeoutError of other code inside the block is
+    taken for one of asyncpg, so use a timeout outside of it.
+    """
     if isinstance(error, asyncpg.InvalidCachedStatementError | asyncpg.OutdatedSchemaCacheError):
-        return TransactionConflict()  # a table or type was altered since the statement was prepared
+        return StatementOutdated()
     if isinstance(error, asyncpg.PostgresError):
         sqlstate = error.sqlstate or ""
-        answer = ERRORS_BY_SQLSTATE.get(sqlstate) or ERRORS_BY_SQLSTATE.get(sqlstate[:2])
-        return answer() if answer else None
+        unavailable = ERRORS_BY_SQLSTATE.get(sqlstate) or ERRORS_BY_SQLSTATE.get(sqlstate[:2])
+        return unavailable() if unavailable else None
     if isinstance(error, TimeoutError):
         return StatementTimeout()
     # asyncpg raises InterfaceError for a lost connection, but for wrong arguments, too.
-    is_lost = isinstance(error, asyncpg.InterfaceError) and not is_connected
-    if is_lost or isinstance(error, OSError | asyncpg.InternalClientError):
+    is_lost = isinstance(error, asyncpg.InterfaceError) and not is_usable
+    if is_lost or isinstance(error, ConnectionError | asyncpg.InternalClientError):
         return DatabaseUnavailable()
     return None
 
@@ -99,8 +105,8 @@ def translate(error: BaseException, *, is_connected: bool) -> DatabaseUnavailabl
 def is_unusable_after(error: BaseException) -> bool:
     """Return whether a connection must be closed after `error`, without another statement.
 
-    After a timeout the server may be silent, so that a ROLLBACK would only wait again. After a
-    failover a server that has become read-only may no longer be the one at its address.
+    After a timeout the server may be silent, so that a ROLLBACK would only wait again. And when a
+    server has become read-only, a new connection may lead to the one that took its place.
     """
     return isinstance(error, TimeoutError | asyncpg.ReadOnlySQLTransactionError)
 
@@ -108,19 +114,20 @@ def is_unusable_after(error: BaseException) -> bool:
 async def reset_or_close(
     connection: "asyncpg.Connection[Any] | PoolConnectionProxy[Any]", error: BaseException
 ) -> bool:
-    """Make a connection fit for the next request after `error`, and return whether that worked.
+    """Reset a connection after `error`, or close it. Return whether it is still usable.
 
     A statement may still be running on it, for example one of a `gather` of which another raised.
-    Then asyncpg refuses to reset the connection, and it is closed.
+    Then the reset fails, and no other request may get the connection. The reset is a round trip,
+    but only for requests that fail.
     """
-    is_reset = False
+    is_usable = False
     try:
         with suppress(Exception):  # it is busy or lost
             if not is_unusable_after(error):
                 await connection.reset(timeout=RESET_TIMEOUT)
-                is_reset = True
+                is_usable = True
     finally:
-        if not is_reset:
+        if not is_usable:
             with suppress(asyncpg.InterfaceError):  # the pool has already taken it back
                 connection.terminate()
-    return is_reset
+    return is_usable

@@ -1,11 +1,11 @@
-"""Slots at the connection pool: waiting is first come, first served, and bounded."""
+"""Slots at the connection pool: whoever has one may use a connection of the pool."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from . import metrics
-from .errors import DatabaseUnavailable, NestedCheckout, PoolExhausted
+from .errors import ConnectTimeout, DatabaseUnavailable, NestedCheckout, PoolExhausted
 from .postgres import translate
 from .settings import DatabaseSettings
 
@@ -13,10 +13,10 @@ T = TypeVar("T")
 
 
 class Slots:
-    """As many slots as the pool has connections: first come, first served.
+    """As many slots as the pool has connections. Requests wait for them in order of arrival.
 
-    The pools' own queues let newcomers overtake the requests that wait. A request that has a slot
-    finds a connection in the pool.
+    In the pool's own queue newcomers overtake the requests that wait. With a slot a request does
+    not wait in that queue, because there is a connection for each slot.
     """
 
     def __init__(self, settings: DatabaseSettings) -> None:
@@ -24,38 +24,43 @@ class Slots:
         self._timeout = settings.database_pool_timeout
         self._holders: set[asyncio.Task[Any] | None] = set()
 
-    async def checkout(self, connect: Callable[[], Awaitable[T]]) -> T:
-        """Wait for a slot, then return what `connect` returns. `release` must follow.
+    async def checkout(self, open_connection: Callable[[], Awaitable[T]]) -> T:
+        """Wait for a slot, then return what `open_connection` returns. `release` must follow.
 
-        Raises PoolExhausted after DATABASE_POOL_TIMEOUT seconds, DatabaseUnavailable and
-        NestedCheckout.
+        Both together take at most DATABASE_POOL_TIMEOUT seconds. Raises PoolExhausted,
+        DatabaseUnavailable, and NestedCheckout if this task holds a slot already. (A task that it
+        has started is another one.)
         """
         if asyncio.current_task() in self._holders:
             raise NestedCheckout("this task already holds a connection: use that one")
+        if not self._semaphore.locked():
+            await self._semaphore.acquire()  # this does not wait, because a slot is free
+            return await self._open(open_connection)
         try:
-            if self._semaphore.locked():
-                async with asyncio.timeout(self._timeout):
-                    with metrics.pool_waiting.track_inprogress():
-                        await self._semaphore.acquire()
-                    return await self._connect(connect)
-            await self._semaphore.acquire()
-            return await self._connect(connect)  # `connect_options` sets its timeout
+            async with asyncio.timeout(self._timeout):
+                with metrics.pool_waiting.track_inprogress():
+                    await self._semaphore.acquire()
+                return await self._open(open_connection)
         except TimeoutError as error:
             raise PoolExhausted from error
-        except Exception as error:
-            raise translate(error, is_connected=False) or DatabaseUnavailable() from error
 
-    async def _connect(self, connect: Callable[[], Awaitable[T]]) -> T:
+    async def _open(self, open_connection: Callable[[], Awaitable[T]]) -> T:
         metrics.pool_in_use.inc()
         self._holders.add(asyncio.current_task())
         try:
-            return await connect()
-        except BaseException:
+            return await open_connection()
+        except asyncio.CancelledError:
             self.release()
             raise
+        except Exception as error:
+            self.release()
+            if isinstance(error, TimeoutError):
+                raise ConnectTimeout from error
+            # Whatever prevented the connection, the caller can only try again later.
+            raise translate(error, is_usable=False) or DatabaseUnavailable() from error
 
     def release(self) -> None:
-        """Let the request go on that has waited longest."""
+        """Give the slot back, to the request that has waited longest."""
         self._holders.discard(asyncio.current_task())
         metrics.pool_in_use.dec()
         self._semaphore.release()

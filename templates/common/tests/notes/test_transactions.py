@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from typing import TypeAlias
 
 import asyncpg
 import pytest
 from httpx2 import AsyncClient
+from httpx2 import Response as ClientResponse
 from pydantic import SecretStr
 from starlette.requests import Request
 from starlette.responses import Response
@@ -181,24 +182,35 @@ async def test_slow_statement_times_out(
         assert (await client.get("/notes")).json()["items"] == [note]
 
 
-@pytest.mark.parametrize(("method", "path", "body"), [*WRITES[:2], READS[1]])
 async def test_request_waits_only_once_for_silent_server(
-    settings: Settings,
-    note: Note,
-    postgres_proxy: PostgresProxy,
-    method: str,
-    path: str,
-    body: object,
+    settings: Settings, note: Note, postgres_proxy: PostgresProxy
 ) -> None:
     """After the timeout neither a ROLLBACK nor the next request waits for the server again."""
+    requests = [*WRITES[:2], READS[1]]
     url = SecretStr(postgres_proxy.url)
-    async with serve(settings, database_url=url, database_statement_timeout=1) as client:
-        assert (await client.get("/notes/1")).json() == note
+    async with AsyncExitStack() as stack:
+        clients = [
+            await stack.enter_async_context(
+                serve(settings, database_url=url, database_statement_timeout=1)
+            )
+            for _ in requests  # each has a pool of one
+        ]
+
+        async def send_all() -> list[ClientResponse]:
+            calls = zip(clients, requests, strict=True)
+            return await asyncio.gather(
+                *(client.request(method, path, json=body) for client, (method, path, body) in calls)
+            )
+
+        for client in clients:
+            assert (await client.get("/notes/1")).json() == note
         postgres_proxy.start_dropping()
         async with asyncio.timeout(2.8):
-            assert_problem(await client.request(method, path, json=body), 503)
+            failed = await send_all()
+        for response in failed:
+            assert_problem(response, 503)
         postgres_proxy.stop_dropping()
-        assert (await client.request(method, path, json=body)).is_success
+        assert [response.is_success for response in await send_all()] == [True, True, True]
 
 
 @pytest.mark.parametrize(("method", "path", "body"), [*WRITES[:2], READS[1]])

@@ -21,7 +21,7 @@ from .slots import Slots
 log = structlog.get_logger()
 
 Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
-# A connection in a transaction: the type checker refuses to write on any other.
+# Queries that write take this type, so the type checker refuses to call them without a transaction.
 Transaction = NewType("Transaction", "PoolConnectionProxy[asyncpg.Record]")
 
 
@@ -61,7 +61,10 @@ class Statement:
 
 
 class Database:
-    """A pool of connections, opened when needed, to be used as an async context manager."""
+    """A pool of connections. Each is opened when it is first needed.
+
+    As an async context manager it closes them at its end.
+    """
 
     def __init__(self, settings: DatabaseSettings) -> None:
         self._slots = Slots(settings)
@@ -98,8 +101,8 @@ class Database:
         try:
             yield connection
         except BaseException as error:
-            is_connected = await reset_or_close(connection, error)
-            if unavailable := translate(error, is_connected=is_connected):
+            is_usable = await reset_or_close(connection, error)
+            if unavailable := translate(error, is_usable=is_usable):
                 raise unavailable from error
             raise
         finally:
@@ -115,7 +118,7 @@ class Database:
                 yield Transaction(connection)
             except BaseException as error:
                 if not is_unusable_after(error):
-                    with suppress(Exception):  # `connection` closes it where this fails
+                    with suppress(Exception):  # if this fails, `connection()` closes the connection
                         await transaction.rollback()
                 raise
             await transaction.commit()

@@ -17,13 +17,17 @@ from .slots import Slots
 
 log = structlog.get_logger()
 
+# What queries take as a connection is a session here, which holds one connection.
 Connection: TypeAlias = AsyncSession
-# A session in a transaction: the type checker refuses to write on any other.
+# Queries that write take this type, so the type checker refuses to call them without a transaction.
 Transaction = NewType("Transaction", AsyncSession)
 
 
 class Database:
-    """A pool of connections, opened when needed, to be used as an async context manager."""
+    """A pool of connections. Each is opened when it is first needed.
+
+    As an async context manager it closes them at its end.
+    """
 
     def __init__(self, settings: DatabaseSettings) -> None:
         self._slots = Slots(settings)
@@ -45,12 +49,12 @@ class Database:
 
     def connection(self) -> AbstractAsyncContextManager[Connection]:
         """Open a session on which each statement stands alone: no BEGIN, no COMMIT."""
-        return self._session(self._connect)
+        return self._session(self._open_connection)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
         """Open a session in a transaction: committed at the end, rolled back on error."""
-        async with self._session(self._connect_for_transaction) as session:
+        async with self._session(self._open_connection_for_transaction) as session:
             yield Transaction(session)
             await session.commit()
 
@@ -59,10 +63,10 @@ class Database:
         async with self.connection() as session:
             await session.execute(text("SELECT 1"))
 
-    async def _connect(self) -> AsyncConnection:
+    async def _open_connection(self) -> AsyncConnection:
         return await self._engine.connect()
 
-    async def _connect_for_transaction(self) -> AsyncConnection:
+    async def _open_connection_for_transaction(self) -> AsyncConnection:
         connection = await self._engine.connect()
         # The isolation level of the server, instead of the engine's AUTOCOMMIT.
         level = connection.default_isolation_level
@@ -70,9 +74,9 @@ class Database:
 
     @asynccontextmanager
     async def _session(
-        self, connect: Callable[[], Awaitable[AsyncConnection]]
+        self, open_connection: Callable[[], Awaitable[AsyncConnection]]
     ) -> AsyncIterator[AsyncSession]:
-        connection = await self._slots.checkout(connect)
+        connection = await self._slots.checkout(open_connection)
         # After its block the session refuses to be used (`close_resets_only`).
         session = AsyncSession(connection, expire_on_commit=False, close_resets_only=False)
         try:
@@ -80,9 +84,9 @@ class Database:
             await session.close()
         except BaseException as error:
             cause = driver_error(error)
-            is_connected = await self._reset_or_close(session, connection, cause)
-            if unavailable := translate(cause, is_connected=is_connected):
-                raise unavailable from error
+            is_usable = await self._roll_back(session, connection, cause)
+            if unavailable := translate(cause, is_usable=is_usable):
+                raise unavailable from cause
             raise
         finally:
             try:
@@ -90,17 +94,17 @@ class Database:
             finally:
                 self._slots.release()
 
-    async def _reset_or_close(
+    async def _roll_back(
         self, session: AsyncSession, connection: AsyncConnection, error: BaseException
     ) -> bool:
-        """Roll back and make the connection fit for the next request; return whether that worked."""
-        with suppress(Exception):  # where this fails, so does the reset
+        """End the session after `error`. Return whether its connection is still usable."""
+        with suppress(Exception):  # if the ROLLBACK fails, the connection is closed below
             await session.close()
         if connection.invalidated:  # SQLAlchemy has closed it
             return False
         pooled = await connection.get_raw_connection()
-        driver: Any = pooled.driver_connection
-        if await reset_or_close(driver, error):
+        driver_connection: Any = pooled.driver_connection
+        if await reset_or_close(driver_connection, error):
             return True
         await connection.invalidate()
         return False

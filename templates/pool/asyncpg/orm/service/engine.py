@@ -1,5 +1,6 @@
-"""SQLAlchemy's engine: its pool of asyncpg connections, and what the pool does with lost ones."""
+"""SQLAlchemy's engine with its pool of asyncpg connections, and how the pool treats lost ones."""
 
+import logging
 from typing import Any
 
 import asyncpg
@@ -10,6 +11,10 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from .postgres import connect_options, is_unusable_after
 from .settings import DatabaseSettings
+
+# The service itself logs the requests that failed because a connection was lost.
+logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
+logging.getLogger("sqlalchemy.engine").setLevel(logging.WARNING)  # at `info` it logs each statement
 
 
 def create_engine(settings: DatabaseSettings) -> AsyncEngine:
@@ -25,7 +30,7 @@ def create_engine(settings: DatabaseSettings) -> AsyncEngine:
         isolation_level="AUTOCOMMIT",  # `transaction` sets another one
         pool_size=settings.database_pool_size,
         max_overflow=0,  # overflow connections would be closed when they are released
-        pool_timeout=settings.database_pool_timeout,
+        pool_timeout=settings.database_pool_timeout,  # never reached, because of the slots
         pool_recycle=settings.database_pool_recycle,
         hide_parameters=True,  # errors are logged, and what users wrote must not be
         connect_args={"prepared_statement_cache_size": 0} if settings.database_pgbouncer else {},
@@ -39,26 +44,33 @@ def create_engine(settings: DatabaseSettings) -> AsyncEngine:
 def replace_closed(
     connection: Any, record: ConnectionPoolEntry, proxy: PoolProxiedConnection
 ) -> None:
-    """Let the pool replace a connection that the server has closed, without a round trip."""
-    driver = record.driver_connection
-    if driver is None or driver.is_closed():
+    """Let the pool replace a connection that the server has closed, without a round trip.
+
+    At a DisconnectionError SQLAlchemy opens a new connection in its place.
+    """
+    driver_connection = record.driver_connection
+    if driver_connection is None or driver_connection.is_closed():
         raise DisconnectionError
 
 
 def close_open_transaction(connection: Any, record: ConnectionPoolEntry) -> None:
     """Close a connection whose transaction was begun by SQL, which SQLAlchemy does not roll back."""
-    driver = record.driver_connection
-    if driver is not None and not driver.is_closed() and driver.is_in_transaction():
-        driver.terminate()
+    driver_connection = record.driver_connection
+    if (
+        driver_connection is not None
+        and not driver_connection.is_closed()
+        and driver_connection.is_in_transaction()
+    ):
+        driver_connection.terminate()
 
 
 def close_unusable(context: ExceptionContext) -> None:
     """Close a connection before SQLAlchemy sends it a ROLLBACK."""
     error = context.sqlalchemy_exception or context.original_exception
     if context.connection and is_unusable_after(driver_error(error)):
-        driver: Any = context.connection.connection.driver_connection
-        driver.terminate()
-        context.is_disconnect = True
+        driver_connection: Any = context.connection.connection.driver_connection
+        driver_connection.terminate()
+        context.is_disconnect = True  # so that SQLAlchemy does not use it any more
         context.invalidate_pool_on_disconnect = False  # the other connections are not affected
 
 

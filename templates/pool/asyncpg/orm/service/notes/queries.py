@@ -95,7 +95,7 @@ async def history(connection: Connection, note_id: int, before: int, limit: int)
 async def create(transaction: Transaction, title: str, body: str) -> Note:
     note = Note(title=title, body=body)
     transaction.add(note)
-    await transaction.flush()
+    await transaction.flush()  # RETURNING fills in what the server sets, such as the id
     return await _with_revision(transaction, note)
 
 

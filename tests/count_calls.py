@@ -1,7 +1,7 @@
 """Counts the function calls that requests cost, in the program that PYTHONPATH names.
 
-Run by test_costs.py. It asks the application itself, without a server, and prints how many calls
-of Python and C functions each request took: a figure that knows no machine and no clock.
+test_costs.py runs it. It calls the application directly, without a server, and prints how many
+functions of Python and C each request called. The figure depends on neither machine nor clock.
 """
 
 import asyncio
@@ -20,10 +20,10 @@ REQUESTS = {
     "change": ("PATCH", "/notes/1", b"", b'{"title": "two"}'),
     "synchronize": ("POST", "/notes/1/synchronize", b"", b""),
 }
-Counted = dict[str, int]
+Calls = dict[str, int]
 
 
-async def ask(
+async def send_request(
     app: Any, state: dict[str, Any], method: str, path: str, query: bytes, body: bytes
 ) -> int:
     """Send one request and return how many calls it took."""
@@ -66,21 +66,22 @@ async def ask(
     return calls
 
 
-async def counted(database: str, upstream: str) -> Counted:
+async def count_calls(database: str, upstream: str) -> Calls:
     settings = Settings.load(
         _env_file=None, database_url=database, database_pool_size=1, upstream_url=upstream
     )
     logs.configure(settings)
     app = create_app(settings)
-    found = {}
+    calls = {}
     async with app.router.lifespan_context(app) as state:
         for _ in range(15):
-            await ask(app, state or {}, *REQUESTS["create"])  # so that there is a page to list
+            # There must be a page to list.
+            await send_request(app, state or {}, *REQUESTS["create"])
         for name, request in REQUESTS.items():
-            # The least of some: the first ones fill caches, and now and then a timer runs out.
-            found[name] = min([await ask(app, state or {}, *request) for _ in range(20)])
-    return found
+            # The least of several: the first ones fill caches, and now and then a timer fires.
+            calls[name] = min([await send_request(app, state or {}, *request) for _ in range(20)])
+    return calls
 
 
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(counted(*sys.argv[1:]))))
+    print(json.dumps(asyncio.run(count_calls(*sys.argv[1:]))))

@@ -1,0 +1,21 @@
+"""The documents say what the code says."""
+
+import re
+from pathlib import Path
+
+from service import errors
+
+DEPLOYMENT = Path(__file__).parent.parent / "docs" / "deployment.md"
+
+
+def test_every_503_is_in_the_table_of_the_deployment_guide() -> None:
+    rows = re.findall(r'^\| "(.+?)" \| `(\w+)` \|', DEPLOYMENT.read_text(), re.MULTILINE)
+    documented = {reason: detail for detail, reason in rows}
+    answers = {
+        name: value.detail
+        for name, value in vars(errors).items()
+        if isinstance(value, type) and issubclass(value, errors.DatabaseUnavailable)
+    }
+    assert documented.keys() == answers.keys()
+    for reason, detail in documented.items():
+        assert answers[reason].startswith(detail)
