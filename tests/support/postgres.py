@@ -48,7 +48,7 @@ class PostgresServer:
         while not (port := self.listening_port()):
             # The children of a killed server may outlive it for a moment, and then none starts.
             if self._guard is None or self._guard.poll() is not None:
-                self._guard = script.start(self.folder, fsync="on")
+                self._guard = script.start(self.folder, temporary=False)
             assert time.monotonic() < deadline, self.log()
             await asyncio.sleep(0.02)
         self.port = port

@@ -10,7 +10,7 @@ from tests.process import ServiceProcess
 from tests.temporary_database import Sql
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
-# schemathesis builds tables of all characters. Kept in the virtual environment, they save seconds.
+# schemathesis builds tables of all characters, which the virtual environment keeps for the next run.
 TABLES = Path(sys.prefix) / ".hypothesis"
 SAME_FEW = ["--max-examples", "5", "--generation-deterministic"]
 
