@@ -137,8 +137,8 @@ async def test_task_started_in_a_block_may_check_out_a_connection(
             return pid
 
     async with block() as connection:
-        own = await fetch_value(connection, PID)
-        assert await asyncio.create_task(other()) != own
+        pid = await fetch_value(connection, PID)
+        assert await asyncio.create_task(other()) != pid
 
 
 async def test_full_pool_is_reported_after_the_timeout(database: Database) -> None:
