@@ -23,7 +23,7 @@ ABLATIONS: dict[str, dict[str, str]] = {
 }
 
 
-def measure(bench: Bench, rounds: int = 6, seconds: int = 1) -> dict[str, Any]:
+def measure(bench: Bench, rounds: int = 4, seconds: int = 1) -> dict[str, Any]:
     """Measure all of them in each round, in random order: the differences are small."""
     results: dict[str, Any] = {name: {part: [] for part in ABLATIONS} for name in NAMES}
     fill(bench.database, NOTES)

@@ -10,7 +10,7 @@ from benchmarks.programs import ALL
 from benchmarks.servers import deployed
 from benchmarks.workloads import READ_ONE, Workload, load
 
-ROUNDS = 3  # after one that warms up
+ROUNDS = 2  # after one that warms up
 WORKERS = [1, 2]
 WORKER_USERS = 16  # more than one worker has connections
 POOLS = [1, 2, 5, 10, 20]

@@ -25,18 +25,18 @@ class Workload:
     body: str = ""
     upstream_seconds: float = 0
     users: int = 8  # fewer than the pool has connections, so that nobody waits for one
-    rounds: int = 3
+    rounds: int = 2
     seconds: float = 1  # of each round
 
 
 # Workloads that have bounds are measured in more rounds, and shorter ones: the load of the machine
 # changes within seconds, and every program should get the same share of it.
-READ_ONE = Workload("read one", "/notes/1", rounds=10, seconds=0.5)
+READ_ONE = Workload("read one", "/notes/1", rounds=7, seconds=0.5)
 WORKLOADS = [
     READ_ONE,
-    Workload("list 10", "/notes?limit=10", rounds=10, seconds=0.5),
+    Workload("list 10", "/notes?limit=10", rounds=7, seconds=0.5),
     Workload("create one", "/notes", "POST", json.dumps({"title": "New", "body": "By wrk"})),
-    Workload("change one", "/notes/ID", "PATCH", json.dumps({"body": "By wrk"}), rounds=6),
+    Workload("change one", "/notes/ID", "PATCH", json.dumps({"body": "By wrk"}), rounds=4),
     Workload("synchronize, 0 ms", "/notes/ID/synchronize", "POST"),
     Workload(
         "synchronize, 50 ms", "/notes/ID/synchronize", "POST", upstream_seconds=0.05, users=20

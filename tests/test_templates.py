@@ -55,7 +55,6 @@ asyncio_mode = auto
 asyncio_default_fixture_loop_scope = session
 asyncio_default_test_loop_scope = session
 filterwarnings = error
-consider_namespace_packages = true
 """
 
 OPENAPI = """

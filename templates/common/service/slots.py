@@ -27,15 +27,15 @@ class Slots:
     async def checkout(self, open_connection: Callable[[], Awaitable[T]]) -> T:
         """Wait for a slot, then return what `open_connection` returns. `release` must follow.
 
-        Both together take at most DATABASE_POOL_TIMEOUT seconds. Raises PoolExhausted,
-        DatabaseUnavailable, and NestedCheckout if this task holds a slot already. (A task that it
-        has started is another one.)
+        A request that waits is refused after DATABASE_POOL_TIMEOUT seconds, the time to open a
+        connection included. Raises PoolExhausted, DatabaseUnavailable, and NestedCheckout if this
+        task holds a slot already. (A task that it has started is another one.)
         """
         if asyncio.current_task() in self._holders:
             raise NestedCheckout("this task already holds a connection: use that one")
         if not self._semaphore.locked():
             await self._semaphore.acquire()  # this does not wait, because a slot is free
-            return await self._open(open_connection)
+            return await self._open(open_connection)  # `connect_options` sets its timeouts
         try:
             async with asyncio.timeout(self._timeout):
                 with metrics.pool_waiting.track_inprogress():
@@ -60,7 +60,10 @@ class Slots:
             raise translate(error, is_usable=False) or DatabaseUnavailable() from error
 
     def release(self) -> None:
-        """Give the slot back, to the request that has waited longest."""
+        """Give the slot back, to the request that has waited longest.
+
+        A block must end in the task in which it began.
+        """
         self._holders.discard(asyncio.current_task())
         metrics.pool_in_use.dec()
         self._semaphore.release()

@@ -284,29 +284,41 @@ async def test_transaction_with_a_task_that_was_not_awaited_is_not_stored(
 
 
 async def test_statement_that_is_given_up_does_not_delay_the_next_request(
-    database: Database, block: Block
+    settings: Settings, sql: Sql
 ) -> None:
-    async with asyncio.timeout(3):
-        with suppress(StatementTimeout):
-            async with block() as connection, asyncio.timeout(0.1):
-                await fetch_value(connection, "SELECT pg_sleep(30)")
+    patient = settings.model_copy(update={"database_statement_timeout": 30.0})
+    async with Database(patient) as database, asyncio.timeout(3):  # the pool has one connection
+        for block in (database.connection, database.transaction):
+            with suppress(StatementTimeout):
+                async with block() as connection, asyncio.timeout(0.1):
+                    await fetch_value(connection, "SELECT pg_sleep(20)")
+            async with database.connection() as connection:
+                await fetch_value(connection, PID)
+
+
+async def test_cancelled_task_returns_its_connection(database: Database, block: Block) -> None:
+    """At each step of the block, and when it is cancelled again while it cleans up."""
+
+    async def use() -> None:
+        async with block() as connection:
+            await fetch_value(connection, "SELECT pg_sleep(0.001)")
+
+    for again in (None, 0, 1, 3):  # steps until the second cancellation
+        for steps in range(40):
+            task = asyncio.create_task(use())
+            await pass_steps(steps)
+            task.cancel()
+            if again is not None:
+                await pass_steps(again)
+                task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
         await assert_pool_is_whole(database)
 
 
-@pytest.mark.parametrize("moment", [0, 0.001, 0.003, 0.01, 0.05])
-async def test_cancelled_task_returns_its_connection(
-    database: Database, block: Block, moment: float
-) -> None:
-    async def use() -> None:
-        async with block() as connection:
-            await fetch_value(connection, "SELECT pg_sleep(0.02)")
-
-    for _ in range(2 * POOL_SIZE):
-        task = asyncio.create_task(use())
-        await asyncio.sleep(moment)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-    await assert_pool_is_whole(database)
+async def pass_steps(number: int) -> None:
+    """Let the event loop run so many times."""
+    for _ in range(number):
+        await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("sqlstate", ["23514", "40001", "57P01"])

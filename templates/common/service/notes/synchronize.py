@@ -13,12 +13,17 @@ async def synchronize(note_id: int, database: Database, upstream: Upstream) -> N
     Raises NoteNotFound, UpstreamFailed, UpstreamTimeout, and NoteChanged when the note has another
     version by then: in that case nothing is written.
     """
-    async with database.connection() as connection:
-        note = schemas.Note.model_validate(await queries.get(connection, note_id))
+    note = await read(note_id, database)
 
     content = await upstream.synchronize(note)  # slow, so no connection is held
 
     return await store(note, content, database)
+
+
+@retry_on_conflict
+async def read(note_id: int, database: Database) -> schemas.Note:
+    async with database.connection() as connection:
+        return schemas.Note.model_validate(await queries.get(connection, note_id))
 
 
 @retry_on_conflict

@@ -244,26 +244,19 @@ async def test_read_only_database_answers_reads_and_refuses_writes(
         await sql.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
 
 
-@pytest.mark.parametrize(("method", "path", "body"), [*READS, *WRITES[:2]])
-async def test_changed_column_type_causes_no_500(
+@pytest.mark.parametrize(("method", "path", "body"), [*READS, *WRITES])
+async def test_changed_column_type_fails_no_request(
     settings: Settings, note: Note, sql: Sql, method: str, path: str, body: object
 ) -> None:
-    """At most the first request after the change fails, because the pool has one connection."""
-    alter = "ALTER TABLE notes ALTER COLUMN title TYPE {}"
+    """Statements that were prepared before the change are prepared and run again."""
     async with serve(settings) as client:
-        responses = [await client.request(method, path, json=body)]
-        try:
-            for column_type in ("text", "varchar(200)"):
-                await sql.execute(alter.format(column_type))
-                responses += [await client.request(method, path, json=body) for _ in range(3)]
-        finally:
-            await sql.execute(alter.format("varchar(200)"))
-    before, after_change, after_restoring = responses[:1], responses[1:4], responses[4:]
-    for first in (after_change[0], after_restoring[0]):
-        assert first.is_success or assert_problem(first, 503)
-    assert all(x.is_success for x in [*before, *after_change[1:], *after_restoring[1:]])
-    created = [response for response in responses if response.status_code == 201]
-    assert len(await stored_notes(sql)) == 1 + len(created)
+        for column_type in ("varchar(200)", "text", "varchar(200)"):
+            await sql.execute(f"ALTER TABLE notes ALTER COLUMN title TYPE {column_type}")
+            assert (await client.request(method, path, json=body)).is_success
+            if method == "DELETE":  # the next one needs a note
+                await sql.execute(
+                    "INSERT INTO notes (id, title, body) OVERRIDING SYSTEM VALUE VALUES (1, 'x', '')"
+                )
 
 
 @pytest.mark.parametrize("end", ["raise", "cancel"])

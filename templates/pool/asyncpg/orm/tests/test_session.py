@@ -5,9 +5,10 @@ import weakref
 from collections.abc import AsyncIterator
 
 import pytest
-from sqlalchemy.exc import InvalidRequestError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, InvalidRequestError, SQLAlchemyError
 
 from service.database import Database
+from service.engine import driver_error
 from service.notes import queries
 from service.notes.models import Note
 
@@ -72,3 +73,8 @@ async def test_session_does_not_wait_for_the_garbage_collector(database: Databas
         assert session() is None
     finally:
         gc.enable()
+
+
+def test_error_that_wraps_no_other_is_its_own_cause() -> None:
+    error = DBAPIError("SELECT 1", None, None)  # type: ignore[arg-type]
+    assert driver_error(error) is error
