@@ -115,9 +115,9 @@ FILES = [
 # The files that only some data layers have.
 FILES_OF_LAYERS = {
     ("core", "asyncpg"): ["tests/test_statement.py"],
-    ("orm", "asyncpg"): ["src/notes_service/engine.py", "tests/test_session.py"],
+    ("orm", "asyncpg"): ["src/notes_service/engine.py", "tests/notes/test_session.py"],
     ("databases",): ["tests/test_library.py"],
-    ("orm", "databases"): ["tests/test_detached.py"],
+    ("orm", "databases"): ["tests/notes/test_detached.py"],
 }
 
 # Words in code, file names and the README that appear only if all of these values were chosen.
