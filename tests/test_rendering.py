@@ -32,12 +32,18 @@ def refuse(*arguments, **options):
 
 socket.socket.__init__ = refuse
 """
-COMMAND = [sys.executable, "-m", "cookiecutter", ROOT, "--no-input"]
+COOKIECUTTER = [sys.executable, "-m", "cookiecutter"]
+COMMAND = [*COOKIECUTTER, ROOT, "--no-input"]
 
 
-def cpu_of_children() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+def cpu_seconds(command: list[str | Path], environment: dict[str, str]) -> float:
+    def used() -> float:
+        children = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return children.ru_utime + children.ru_stime
+
+    before = used()
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    return used() - before
 
 
 @pytest.fixture
@@ -59,14 +65,14 @@ def test_every_question_has_a_prompt() -> None:
     assert CONTEXT["__prompts__"].keys() == asked
 
 
-def test_rendering_takes_less_than_a_second_of_cpu(tmp_path: Path, home: dict[str, str]) -> None:
-    seconds = []
-    for attempt in range(3):
-        before = cpu_of_children()
-        folder = tmp_path / str(attempt)
-        subprocess.run([*COMMAND, "-o", folder], env=home, check=True, capture_output=True)
-        seconds.append(cpu_of_children() - before)
-    assert min(seconds) < 1
+def test_rendering_costs_little_more_than_starting_cookiecutter(
+    tmp_path: Path, home: dict[str, str]
+) -> None:
+    """Compare CPU times of the same run, because machines differ. The ratio is about 2.3."""
+    version: list[str | Path] = [*COOKIECUTTER, "--version"]
+    starting = min(cpu_seconds(version, home) for _ in range(3))
+    rendering = min(cpu_seconds([*COMMAND, "-o", tmp_path / str(n)], home) for n in range(3))
+    assert rendering < 4 * starting
 
 
 def test_rendering_needs_no_network(tmp_path: Path, home: dict[str, str]) -> None:

@@ -73,7 +73,9 @@ async def inject(environment: Environment, fault: Fault) -> Result:
     assert users.errors == []
     assert lost == 0
     assert result["recovery"] <= LONGEST_RECOVERY
-    assert result["refusal"] <= LONGEST_REFUSAL + environment.blocked_seconds
+    # `make test` tests other programs at the same time, so a service may wait for the CPU.
+    waited_for_cpu = 0 if environment.long else 1
+    assert result["refusal"] <= LONGEST_REFUSAL + environment.blocked_seconds + waited_for_cpu
     noticed = users.refused or users.lost_answers or environment.needs_no_refusal
     assert noticed, "the fault had no effect"
     assert set(environment.upstream.calls.values()) <= {1}, "the upstream was called again"

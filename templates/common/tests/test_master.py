@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import os
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +15,6 @@ from gunicorn.errors import HaltServer
 from service import master
 from service.settings import Settings
 
-from tests.process import APP, GUNICORN
 from tests.temporary_database import Sql
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
@@ -43,12 +41,6 @@ def arbiter(workers: int = 2, preload_app: bool = False) -> Arbiter:
 async def start(**cfg: Any) -> None:
     """Call the hook in a thread, because it runs an event loop of its own."""
     await asyncio.to_thread(master.on_starting, arbiter(**cfg))
-
-
-def test_configuration_file_is_valid() -> None:
-    command = [*GUNICORN, "--check-config", APP]
-    checked = subprocess.run(command, capture_output=True, text=True)
-    assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
 
 
 def test_invalid_setting_ends_start_with_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

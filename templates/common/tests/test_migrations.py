@@ -11,7 +11,7 @@ import pytest
 
 from tests.temporary_database import MIGRATIONS, alembic, temporary_database
 
-REPLICAS = 3
+REPLICAS = 2
 CONNECTIONS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
 
 
