@@ -26,7 +26,7 @@ CALLS = {
     "fastapi-orm-databases": (1729, 3527, 2764, 3710, 5311),
     "starlette-core-asyncpg": (536, 620, 1086, 1072, 1763),
     "starlette-core-databases": (1004, 1678, 1976, 2350, 3693),
-    "starlette-orm-asyncpg": (703, 915, 1902, 1946, 2950),
+    "starlette-orm-asyncpg": (741, 953, 1948, 2000, 3052),
     "starlette-orm-databases": (1279, 2869, 2227, 2858, 4501),
 }
 MOST, LEAST = 1.05, 0.9

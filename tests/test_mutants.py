@@ -50,16 +50,41 @@ MUTANTS = [
         "asyncio.Semaphore(10_000)",
     ),
     mutant(
+        "newcomers overtake waiting requests",
+        "slots.py",
+        "                with metrics.pool_waiting.track_inprogress():\n"
+        "                    await self._semaphore.acquire()\n",
+        "                with metrics.pool_waiting.track_inprogress():\n"
+        "                    waiting = asyncio.ensure_future(self._semaphore.acquire())\n"
+        "                    await asyncio.sleep(0)\n"
+        "                    self._semaphore._waiters.rotate(1)\n"
+        "                    await waiting\n",
+    ),
+    mutant(
         "a nested checkout waits for the pool",
         "slots.py",
-        "if asyncio.current_task() in self._holders:",
+        "if asyncio.current_task() in self._holders.values():",
         "if False:",
     ),
     mutant(
         "a failed connect keeps its slot",
         "slots.py",
-        "        except Exception as error:\n            self.release()\n",
+        "        except Exception as error:\n            self._free()\n",
         "        except Exception as error:\n",
+    ),
+    mutant(
+        "a cancelled connect keeps its slot",
+        "slots.py",
+        "        except asyncio.CancelledError:\n            self._free()\n",
+        "        except asyncio.CancelledError:\n",
+    ),
+    mutant(
+        "a block that ends in another task still counts for its first one",
+        "slots.py",
+        "        del self._holders[connection]\n",
+        "        for held, task in list(self._holders.items()):\n"
+        "            if task is asyncio.current_task():\n"
+        "                del self._holders[held]\n",
     ),
     mutant(
         "a released connection keeps its slot",
@@ -90,6 +115,12 @@ MUTANTS = [
         "postgres.py",
         "            await connection.reset(timeout=RESET_TIMEOUT)\n",
         "",
+    ),
+    mutant(
+        "a connection whose reset is cancelled is reused",
+        "postgres.py",
+        "        if not is_usable:\n",
+        '        if not (is_usable or __import__("asyncio").current_task().cancelling()):\n',
     ),
     mutant(
         "a silent server is waited for twice",
@@ -188,7 +219,7 @@ MUTANTS = [
     mutant(
         "lone reads begin a transaction",
         "engine.py",
-        '        isolation_level="AUTOCOMMIT",  # `transaction` sets another one\n',
+        '        isolation_level="AUTOCOMMIT",  # `Database.transaction` sets another one\n',
         "",
         "orm",
         "asyncpg",
@@ -196,18 +227,60 @@ MUTANTS = [
     mutant(
         "a closed connection is used",
         "engine.py",
-        "if driver_connection is None or driver_connection.is_closed():",
-        "if driver_connection is None:",
+        "if driver_connection is None or driver_connection.is_closed():\n        raise",
+        "if driver_connection is None:\n        raise",
         "orm",
         "asyncpg",
     ),
     mutant(
         "a transaction that SQL began stays open",
         "engine.py",
-        "        driver_connection.terminate()\n\n\ndef close_unusable",
-        "        pass\n\n\ndef close_unusable",
+        "if running or driver_connection.is_in_transaction():",
+        "if running:",
         "orm",
         "asyncpg",
+    ),
+    mutant(
+        "a connection is reused while a statement runs on it",
+        "engine.py",
+        "if running or driver_connection.is_in_transaction():",
+        "if driver_connection.is_in_transaction():",
+        "orm",
+        "asyncpg",
+    ),
+    mutant(
+        "a stream can be read in the next transaction",
+        "engine.py",
+        '        if not context.execution_options.get("stream_results"):\n',
+        "        if True:\n",
+        "orm",
+        "asyncpg",
+    ),
+    mutant(
+        "prepared statements are kept with PgBouncer",
+        "engine.py",
+        "0 if settings.database_pgbouncer else 100",
+        "100",
+        "orm",
+        "asyncpg",
+    ),
+    mutant(
+        "new connections wait for each other",
+        "database.py",
+        "asyncio.timeout(self._connect_timeout)",
+        "asyncio.timeout(None)",
+        "orm",
+        "asyncpg",
+    ),
+    *(
+        mutant(
+            "closing the pool has no limit",
+            "database.py",
+            "asyncio.timeout(self._timeout)",
+            "asyncio.timeout(None)",
+            *values,
+        )
+        for values in (("core", "asyncpg"), ("databases",))
     ),
     mutant(
         "a session can be used after its block",

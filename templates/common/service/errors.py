@@ -38,7 +38,10 @@ class Problem(BaseModel):
 
 
 class ServiceError(Exception):
-    """An error with its own answer."""
+    """An error of which callers are told: raise it anywhere in a handler.
+
+    It is answered with its `status` and `detail`.
+    """
 
     status: ClassVar[int]
     detail: ClassVar[str]

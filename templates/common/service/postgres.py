@@ -54,7 +54,8 @@ class CommitCheckedConnection(asyncpg.Connection):
         try:
             status = await super().execute(query, *args, **options)
         except asyncpg.TransactionRollbackError as error:
-            # Not a TransactionConflict: after COMMIT was sent nothing is tried again.
+            # Not a TransactionConflict, which is tried again. This conflict could be, but one rule is
+            # easier to keep: after COMMIT was sent nothing is tried again.
             raise DatabaseUnavailable from error
         if status == "ROLLBACK":
             raise TransactionNotCommitted
@@ -84,10 +85,10 @@ def connect_options(settings: DatabaseSettings) -> dict[str, Any]:
 def translate(error: BaseException, *, is_usable: bool) -> DatabaseUnavailable | None:
     """Return the 503 for an error of asyncpg that the caller did not cause, else None.
 
-    is_usable: whether the connection still is. A TimeoutError of other code inside the block is
-    taken for one of asyncpg, so use a timeout outside of it.
+    is_usable: whether the connection can still be used. A TimeoutError of other code inside a block
+    of `connection()` or `transaction()` is taken for one of asyncpg.
     """
-    if isinstance(error, asyncpg.InvalidCachedStatementError | asyncpg.OutdatedSchemaCacheError):
+    if isinstance(error, asyncpg.InvalidCachedStatementError):
         return StatementOutdated()
     if isinstance(error, asyncpg.PostgresError):
         sqlstate = error.sqlstate or ""
@@ -95,9 +96,10 @@ def translate(error: BaseException, *, is_usable: bool) -> DatabaseUnavailable |
         return unavailable() if unavailable else None
     if isinstance(error, TimeoutError):
         return StatementTimeout()
-    # asyncpg raises InterfaceError for a lost connection, but for wrong arguments, too.
-    is_lost = isinstance(error, asyncpg.InterfaceError) and not is_usable
-    if is_lost or isinstance(error, ConnectionError | asyncpg.InternalClientError):
+    # asyncpg raises InterfaceError for a lost connection, but for wrong arguments, too, and other
+    # code may raise ConnectionError.
+    is_lost = isinstance(error, asyncpg.InterfaceError | ConnectionError) and not is_usable
+    if is_lost or isinstance(error, asyncpg.InternalClientError):
         return DatabaseUnavailable()
     return None
 
@@ -117,8 +119,8 @@ async def reset_or_close(
     """Reset a connection after `error`, or close it. Return whether it is still usable.
 
     A statement may still be running on it, for example one of a `gather` of which another raised.
-    Then the reset fails, and no other request may get the connection. The reset is a round trip,
-    but only for requests that fail.
+    Then the reset fails, and no other request may get the connection. The reset is a round trip for
+    each block that raises, also where it raises NoteNotFound or another error of the caller.
     """
     is_usable = False
     try:

@@ -1,4 +1,4 @@
-"""What conflicted with a concurrent change is tried again."""
+"""Retries what conflicted with a concurrent change."""
 
 import asyncio
 import random

@@ -1,8 +1,8 @@
-"""Slots at the connection pool: whoever has one may use a connection of the pool."""
+"""Slots at the connection pool: a request must have one to use a connection of the pool."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from . import metrics
 from .errors import ConnectTimeout, DatabaseUnavailable, NestedCheckout, PoolExhausted
@@ -12,7 +12,7 @@ from .settings import DatabaseSettings
 T = TypeVar("T")
 
 
-class Slots:
+class Slots(Generic[T]):
     """As many slots as the pool has connections. Requests wait for them in order of arrival.
 
     In the pool's own queue newcomers overtake the requests that wait. With a slot a request does
@@ -22,20 +22,22 @@ class Slots:
     def __init__(self, settings: DatabaseSettings) -> None:
         self._semaphore = asyncio.Semaphore(settings.database_pool_size)
         self._timeout = settings.database_pool_timeout
-        self._holders: set[asyncio.Task[Any] | None] = set()
+        self._holders: dict[T, asyncio.Task[Any] | None] = {}
 
     async def checkout(self, open_connection: Callable[[], Awaitable[T]]) -> T:
-        """Wait for a slot, then return what `open_connection` returns. `release` must follow.
+        """Wait for a slot, then return what `open_connection` returns: a connection of the pool.
 
-        A request that waits is refused after DATABASE_POOL_TIMEOUT seconds, the time to open a
-        connection included. Raises PoolExhausted, DatabaseUnavailable, and NestedCheckout if this
-        task holds a slot already. (A task that it has started is another one.)
+        `release` must follow, unless this raises. A request that waits is refused after
+        DATABASE_POOL_TIMEOUT seconds, the time to open a connection included. Raises PoolExhausted,
+        DatabaseUnavailable, and NestedCheckout if this task holds a connection already. (A task
+        that it has started is another task.)
         """
-        if asyncio.current_task() in self._holders:
+        if asyncio.current_task() in self._holders.values():
             raise NestedCheckout("this task already holds a connection: use that one")
         if not self._semaphore.locked():
             await self._semaphore.acquire()  # this does not wait, because a slot is free
-            return await self._open(open_connection)  # `connect_options` sets its timeouts
+            # Opening a connection has a timeout of its own, see `connect_options`.
+            return await self._open(open_connection)
         try:
             async with asyncio.timeout(self._timeout):
                 with metrics.pool_waiting.track_inprogress():
@@ -46,24 +48,25 @@ class Slots:
 
     async def _open(self, open_connection: Callable[[], Awaitable[T]]) -> T:
         metrics.pool_in_use.inc()
-        self._holders.add(asyncio.current_task())
         try:
-            return await open_connection()
+            connection = await open_connection()
         except asyncio.CancelledError:
-            self.release()
+            self._free()
             raise
         except Exception as error:
-            self.release()
+            self._free()
             if isinstance(error, TimeoutError):
                 raise ConnectTimeout from error
             # Whatever prevented the connection, the caller can only try again later.
             raise translate(error, is_usable=False) or DatabaseUnavailable() from error
+        self._holders[connection] = asyncio.current_task()
+        return connection
 
-    def release(self) -> None:
-        """Give the slot back, to the request that has waited longest.
+    def release(self, connection: T) -> None:
+        """Give the slot of a connection to the request that has waited longest."""
+        del self._holders[connection]
+        self._free()
 
-        A block must end in the task in which it began.
-        """
-        self._holders.discard(asyncio.current_task())
+    def _free(self) -> None:
         metrics.pool_in_use.dec()
         self._semaphore.release()

@@ -3,6 +3,7 @@
 import asyncio
 import struct
 from collections.abc import Callable
+from contextlib import closing
 
 from sqlalchemy import make_url
 
@@ -56,17 +57,19 @@ class PostgresProxy:
         task = asyncio.current_task()
         assert task is not None
         self._clients.add(task)
-        server_reader, server_writer = await asyncio.open_connection(*self._server_address)
-        responses = asyncio.create_task(self._forward_responses(server_reader, writer))
         try:
-            await self._forward_requests(reader, writer, server_writer)
+            with closing(writer):
+                server_reader, server_writer = await asyncio.open_connection(*self._server_address)
+                with closing(server_writer):
+                    responses = asyncio.create_task(self._forward_responses(server_reader, writer))
+                    try:
+                        await self._forward_requests(reader, writer, server_writer)
+                    finally:
+                        responses.cancel()
         except (asyncio.CancelledError, asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
             self._clients.discard(task)
-            responses.cancel()
-            writer.close()
-            server_writer.close()
 
     async def _forward_responses(
         self, server: asyncio.StreamReader, client: asyncio.StreamWriter

@@ -38,8 +38,9 @@ def operation_id(route: APIRoute) -> str:
 
 
 class Service(FastAPI):
+    """FastAPI, whose OpenAPI schema has the model of a problem, to which `problems` refers."""
+
     def openapi(self) -> dict[str, Any]:
-        """Add the model of a problem, to which `problems` refers."""
         schema = super().openapi()
         problem = Problem.model_json_schema(ref_template=REFERENCE)
         models = schema.setdefault("components", {}).setdefault("schemas", {})

@@ -32,7 +32,7 @@ class Database:
     """
 
     def __init__(self, settings: DatabaseSettings) -> None:
-        self._slots = Slots(settings)
+        self._slots = Slots[Connection](settings)
         self._size = settings.database_pool_size
         self._timeout = settings.database_statement_timeout
         self._database = databases.Database(
@@ -108,7 +108,7 @@ class Database:
             # The pool replaces the connection. What was committed is stored, so the request goes on.
             log.warning("a connection was lost when it was released", cause=type(error).__name__)
         finally:
-            self._slots.release()
+            self._slots.release(connection)
 
 
 async def keep_session_state(connection: "asyncpg.Connection[asyncpg.Record]") -> None:

@@ -4,6 +4,9 @@ from typing import Any
 
 from service.database import Connection
 
+# What the library raises when a connection is used after its block.
+USED_TOO_LATE = AssertionError
+
 
 async def execute(connection: Connection, statement: str) -> None:
     await connection.execute(statement)

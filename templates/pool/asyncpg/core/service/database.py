@@ -21,7 +21,8 @@ from .slots import Slots
 log = structlog.get_logger()
 
 Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
-# Queries that write take this type, so the type checker refuses to call them without a transaction.
+# The same connection while it is in a transaction. Queries that write take this type, so the type
+# checker refuses to call them without one.
 Transaction = NewType("Transaction", "PoolConnectionProxy[asyncpg.Record]")
 
 
@@ -67,7 +68,7 @@ class Database:
     """
 
     def __init__(self, settings: DatabaseSettings) -> None:
-        self._slots = Slots(settings)
+        self._slots = Slots[Connection](settings)
         self._size = settings.database_pool_size
         self._timeout = settings.database_statement_timeout
         self._pool: asyncpg.Pool[asyncpg.Record] = asyncpg.create_pool(
@@ -121,6 +122,8 @@ class Database:
                     with suppress(Exception):  # if this fails, `connection()` closes the connection
                         await transaction.rollback()
                 raise
+            # Outside the `try`, because a failed COMMIT needs no ROLLBACK. It raises an error unless
+            # everything was stored, see `CommitCheckedConnection`.
             await transaction.commit()
 
     async def ping(self) -> None:
@@ -135,7 +138,7 @@ class Database:
             # The pool replaces the connection. What was committed is stored, so the request goes on.
             log.warning("a connection was lost when it was released", cause=type(error).__name__)
         finally:
-            self._slots.release()
+            self._slots.release(connection)
 
 
 async def add_json_codecs(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
@@ -147,6 +150,6 @@ async def add_json_codecs(connection: "asyncpg.Connection[asyncpg.Record]") -> N
 async def keep_session_state(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     """Leave a released connection as it is: asyncpg's own reset would cost a round trip.
 
-    asyncpg rolls back an open transaction all the same. What was `SET` for the session stays, so
+    asyncpg rolls back an open transaction all the same. What was `SET` for the session may stay, so
     use `SET LOCAL` and `pg_advisory_xact_lock`, which end with the transaction.
     """

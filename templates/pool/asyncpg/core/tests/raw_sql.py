@@ -2,7 +2,12 @@
 
 from typing import Any
 
+import asyncpg
+
 from service.database import Connection
+
+# What the library raises when a connection is used after its block.
+USED_TOO_LATE = asyncpg.InterfaceError
 
 
 async def execute(connection: Connection, statement: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any, NewType, Self, TypeAlias
 
 import structlog
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from . import metrics
@@ -17,9 +18,10 @@ from .slots import Slots
 
 log = structlog.get_logger()
 
-# What queries take as a connection is a session here, which holds one connection.
+# Both are sessions, each of which holds one connection of the pool for as long as its block lasts.
 Connection: TypeAlias = AsyncSession
-# Queries that write take this type, so the type checker refuses to call them without a transaction.
+# The second is in a transaction. Queries that write take this type, so the type checker refuses to
+# call them without one.
 Transaction = NewType("Transaction", AsyncSession)
 
 
@@ -30,10 +32,12 @@ class Database:
     """
 
     def __init__(self, settings: DatabaseSettings) -> None:
-        self._slots = Slots(settings)
+        self._slots = Slots[AsyncConnection](settings)
         self._size = settings.database_pool_size
+        self._connect_timeout = settings.database_pool_timeout
         self._timeout = settings.database_statement_timeout
         self._engine = create_engine(settings)
+        self._is_closed = False
 
     async def __aenter__(self) -> Self:
         metrics.pool_size.inc(self._size)
@@ -41,6 +45,7 @@ class Database:
 
     async def __aexit__(self, *_: object) -> None:
         metrics.pool_size.dec(self._size)
+        self._is_closed = True
         try:
             async with asyncio.timeout(self._timeout):
                 await self._engine.dispose()
@@ -64,10 +69,15 @@ class Database:
             await session.execute(text("SELECT 1"))
 
     async def _open_connection(self) -> AsyncConnection:
-        return await self._engine.connect()
+        try:
+            # asyncpg's own timeout does not include the statements of SQLAlchemy on a new connection.
+            async with asyncio.timeout(self._connect_timeout):
+                return await self._engine.connect()
+        except DBAPIError as error:
+            raise driver_error(error) from error
 
     async def _open_connection_for_transaction(self) -> AsyncConnection:
-        connection = await self._engine.connect()
+        connection = await self._open_connection()
         # The isolation level of the server, instead of the engine's AUTOCOMMIT.
         level = connection.default_isolation_level
         return await connection.execution_options(isolation_level=level)
@@ -77,7 +87,7 @@ class Database:
         self, open_connection: Callable[[], Awaitable[AsyncConnection]]
     ) -> AsyncIterator[AsyncSession]:
         connection = await self._slots.checkout(open_connection)
-        # After its block the session refuses to be used (`close_resets_only`).
+        # `close_resets_only=False`: after its block the session cannot be used again.
         session = AsyncSession(connection, expire_on_commit=False, close_resets_only=False)
         try:
             yield session
@@ -90,9 +100,11 @@ class Database:
             raise
         finally:
             try:
+                if self._is_closed:  # there is no pool any more to return it to
+                    await connection.invalidate()
                 await connection.close()
             finally:
-                self._slots.release()
+                self._slots.release(connection)
 
     async def _roll_back(
         self, session: AsyncSession, connection: AsyncConnection, error: BaseException

@@ -1,10 +1,10 @@
 """SQLAlchemy's engine with its pool of asyncpg connections, and how the pool treats lost ones."""
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
-import asyncpg
-from sqlalchemy import ExceptionContext, event
+from sqlalchemy import ExceptionContext, ExecutionContext, event
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
@@ -17,26 +17,29 @@ logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
 logging.getLogger("sqlalchemy.engine").setLevel(logging.WARNING)  # at `info` it logs each statement
 
 
+RUNNING = "running statements"
+
+
 def create_engine(settings: DatabaseSettings) -> AsyncEngine:
-    options = connect_options(settings)
-
-    async def connect() -> "asyncpg.Connection[asyncpg.Record]":
-        # asyncpg reads the whole URL, including `sslmode`, which SQLAlchemy would refuse.
-        return await asyncpg.connect(settings.dsn, **options)
-
     engine = create_async_engine(
         "postgresql+asyncpg://",
-        async_creator=connect,
-        isolation_level="AUTOCOMMIT",  # `transaction` sets another one
+        connect_args={
+            "dsn": settings.dsn,  # asyncpg reads the whole URL, SQLAlchemy would refuse `sslmode`
+            **connect_options(settings),
+            # SQLAlchemy prepares statements, too. As in `connect_options`, not with PgBouncer.
+            "prepared_statement_cache_size": 0 if settings.database_pgbouncer else 100,
+        },
+        isolation_level="AUTOCOMMIT",  # `Database.transaction` sets another one
         pool_size=settings.database_pool_size,
         max_overflow=0,  # overflow connections would be closed when they are released
         pool_timeout=settings.database_pool_timeout,  # never reached, because of the slots
         pool_recycle=settings.database_pool_recycle,
         hide_parameters=True,  # errors are logged, and what users wrote must not be
-        connect_args={"prepared_statement_cache_size": 0} if settings.database_pgbouncer else {},
     )
     event.listen(engine.sync_engine, "checkout", replace_closed)
-    event.listen(engine.sync_engine, "checkin", close_open_transaction)
+    event.listen(engine.sync_engine, "do_execute", run_statement)
+    event.listen(engine.sync_engine, "do_executemany", run_statement_for_many)
+    event.listen(engine.sync_engine, "checkin", close_if_in_use)
     event.listen(engine.sync_engine, "handle_error", close_unusable)
     return engine
 
@@ -53,14 +56,46 @@ def replace_closed(
         raise DisconnectionError
 
 
-def close_open_transaction(connection: Any, record: ConnectionPoolEntry) -> None:
-    """Close a connection whose transaction was begun by SQL, which SQLAlchemy does not roll back."""
+def run_statement(cursor: Any, statement: str, parameters: Any, context: ExecutionContext) -> bool:
+    return run(context, cursor.execute, statement, parameters)
+
+
+def run_statement_for_many(
+    cursor: Any, statement: str, parameters: Any, context: ExecutionContext
+) -> bool:
+    return run(context, cursor.executemany, statement, parameters)
+
+
+def run(
+    context: ExecutionContext, method: Callable[[str, Any], None], statement: str, parameters: Any
+) -> bool:
+    """Run a statement, which `close_if_in_use` finds in the record while it runs.
+
+    A stream stays there, because its rows can be fetched until the connection is closed.
+    """
+    info: Any = context.root_connection.connection.record_info
+    running: list[str] = info.setdefault(RUNNING, [])
+    running.append(statement)
+    try:
+        method(statement, parameters)
+    finally:
+        if not context.execution_options.get("stream_results"):
+            running.remove(statement)
+    return True  # so that SQLAlchemy does not run it again
+
+
+def close_if_in_use(connection: Any, record: ConnectionPoolEntry) -> None:
+    """Close a released connection on which a statement still runs or a transaction is open.
+
+    A task that was not awaited may have left the statement, and SQL the transaction: SQLAlchemy
+    rolls back only what it has begun itself. `replace_closed` replaces the connection later.
+    """
+    info: Any = record.record_info
+    running = info.pop(RUNNING, None)
     driver_connection = record.driver_connection
-    if (
-        driver_connection is not None
-        and not driver_connection.is_closed()
-        and driver_connection.is_in_transaction()
-    ):
+    if driver_connection is None or driver_connection.is_closed():
+        return
+    if running or driver_connection.is_in_transaction():
         driver_connection.terminate()
 
 
@@ -75,7 +110,7 @@ def close_unusable(context: ExceptionContext) -> None:
 
 
 def driver_error(error: BaseException) -> BaseException:
-    """Return what asyncpg raised, where SQLAlchemy has wrapped it."""
+    """Return the error of asyncpg if SQLAlchemy wrapped one, else `error` itself."""
     if isinstance(error, DBAPIError) and error.orig is not None:
         return error.orig.__cause__ or error.orig
     return error

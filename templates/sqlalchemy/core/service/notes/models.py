@@ -49,7 +49,7 @@ notes = Table(
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("synchronized_at", DateTime(timezone=True)),
-    # Serves ?synchronized=false: as small as what is still to do.
+    # A partial index for ?synchronized=false: it has only the notes that are not synchronized.
     Index("notes_not_synchronized_index", "id", postgresql_where=text("synchronized_at IS NULL")),
 )
 

@@ -11,7 +11,7 @@ from ..models import Base
 class Note(Base):
     __tablename__ = "notes"
     __table_args__ = (
-        # Serves ?synchronized=false: as small as what is still to do.
+        # A partial index for ?synchronized=false: it has only the notes that are not synchronized.
         Index(
             "notes_not_synchronized_index",
             "id",

@@ -57,6 +57,7 @@ ADD_REVISION = Statement(
 )
 VERSIONS = cast(bindparam("versions"), ARRAY(Integer))
 HAS_EXPECTED_VERSION = or_(VERSIONS.is_(None), notes.c.version == any_(VERSIONS))
+# None leaves a field as it is. (A field that may be NULL would need a statement of its own.)
 CHANGE = Statement(
     update(notes)
     .where(notes.c.id == bindparam("note_id"), HAS_EXPECTED_VERSION)
@@ -117,7 +118,7 @@ async def history(connection: Connection, note_id: int, before: int, limit: int)
 async def create(transaction: Transaction, title: str, body: str) -> Note:
     row = await transaction.fetchrow(*CREATE(title=title, body=body))
     assert row is not None
-    return await _with_revision(transaction, Note._make(row))
+    return await _add_revision(transaction, Note._make(row))
 
 
 async def change(
@@ -137,7 +138,7 @@ async def change(
     if row is None:
         await _must_exist(transaction, note_id)
         raise PreconditionFailed
-    return await _with_revision(transaction, Note._make(row))
+    return await _add_revision(transaction, Note._make(row))
 
 
 async def remove(transaction: Transaction, note_id: int, versions: list[int] | None) -> None:
@@ -161,10 +162,10 @@ async def set_content(
     )
     if row is None:
         raise NoteChanged
-    return await _with_revision(transaction, Note._make(row))
+    return await _add_revision(transaction, Note._make(row))
 
 
-async def _with_revision(transaction: Transaction, note: Note) -> Note:
+async def _add_revision(transaction: Transaction, note: Note) -> Note:
     await transaction.execute(
         *ADD_REVISION(note_id=note.id, version=note.version, title=note.title, body=note.body)
     )

@@ -37,6 +37,7 @@ REVISIONS = (
 ADD_REVISION = insert(Revision)
 VERSIONS = cast(bindparam("versions"), ARRAY(Integer))
 HAS_EXPECTED_VERSION = or_(VERSIONS.is_(None), Note.version == any_(VERSIONS))
+# None leaves a field as it is. (A field that may be NULL would need a statement of its own.)
 CHANGE = (
     update(Note)
     .where(Note.id == bindparam("note_id"), HAS_EXPECTED_VERSION)
@@ -96,7 +97,7 @@ async def create(transaction: Transaction, title: str, body: str) -> Note:
     note = Note(title=title, body=body)
     transaction.add(note)
     await transaction.flush()  # RETURNING fills in what the server sets, such as the id
-    return await _with_revision(transaction, note)
+    return await _add_revision(transaction, note)
 
 
 async def change(
@@ -115,7 +116,7 @@ async def change(
     if note is None:
         await get(transaction, note_id)
         raise PreconditionFailed
-    return await _with_revision(transaction, note)
+    return await _add_revision(transaction, note)
 
 
 async def remove(transaction: Transaction, note_id: int, versions: list[int] | None) -> None:
@@ -141,10 +142,10 @@ async def set_content(
     note = await transaction.scalar(SYNCHRONIZE, values)
     if note is None:
         raise NoteChanged
-    return await _with_revision(transaction, note)
+    return await _add_revision(transaction, note)
 
 
-async def _with_revision(transaction: Transaction, note: Note) -> Note:
+async def _add_revision(transaction: Transaction, note: Note) -> Note:
     values = {"note_id": note.id, "version": note.version, "title": note.title, "body": note.body}
     await transaction.execute(ADD_REVISION, values)
     return note

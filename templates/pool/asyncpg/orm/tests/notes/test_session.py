@@ -4,11 +4,15 @@ import gc
 import weakref
 from collections.abc import AsyncIterator
 
+import asyncpg
 import pytest
+from pydantic import SecretStr
+from sqlalchemy import make_url, text
 from sqlalchemy.exc import DBAPIError, InvalidRequestError, SQLAlchemyError
 
 from service.database import Database
 from service.engine import driver_error
+from service.errors import DatabaseUnavailable
 from service.notes import queries
 from service.notes.models import Note
 
@@ -73,6 +77,28 @@ async def test_session_does_not_wait_for_the_garbage_collector(database: Databas
         assert session() is None
     finally:
         gc.enable()
+
+
+async def test_stream_cannot_be_read_after_its_block(database: Database) -> None:
+    async with database.transaction() as transaction:
+        rows = await transaction.stream(text("SELECT generate_series(1, 10000)"))
+        await anext(rows)
+    async with database.transaction() as transaction:
+        await transaction.execute(text("SELECT 1"))
+        with pytest.raises(asyncpg.InterfaceError):
+            await rows.all()
+        await transaction.execute(text("SELECT 1"))
+
+
+async def test_refused_connection_is_reported_with_its_sqlstate(
+    settings: Settings, database_url: str
+) -> None:
+    url = make_url(database_url).set(database="unknown")
+    unknown = SecretStr(url.render_as_string(hide_password=False))
+    async with Database(settings.model_copy(update={"database_url": unknown})) as database:
+        with pytest.raises(DatabaseUnavailable) as raised:
+            await database.ping()
+    assert getattr(raised.value.__cause__, "sqlstate", None) == "3D000"
 
 
 def test_error_that_wraps_no_other_is_its_own_cause() -> None:

@@ -53,7 +53,7 @@ async def create(transaction: Transaction, title: str, body: str) -> Note:
         insert(notes).returning(notes), {"title": title, "body": body}
     )
     assert row is not None
-    return await _with_revision(transaction, _note(row))
+    return await _add_revision(transaction, _note(row))
 
 
 async def change(
@@ -80,7 +80,7 @@ async def change(
     if row is None:
         await get(transaction, note_id)
         raise PreconditionFailed
-    return await _with_revision(transaction, _note(row))
+    return await _add_revision(transaction, _note(row))
 
 
 async def remove(transaction: Transaction, note_id: int, versions: list[int] | None) -> None:
@@ -113,14 +113,14 @@ async def set_content(
     row = await transaction.fetch_one(query)
     if row is None:
         raise NoteChanged
-    return await _with_revision(transaction, _note(row))
+    return await _add_revision(transaction, _note(row))
 
 
 def _is_one_of(versions: Sequence[int] | None) -> ColumnElement[bool]:
     return true() if versions is None else notes.c.version.in_(versions)
 
 
-async def _with_revision(transaction: Transaction, note: Note) -> Note:
+async def _add_revision(transaction: Transaction, note: Note) -> Note:
     values = {"note_id": note.id, "version": note.version, "title": note.title, "body": note.body}
     await transaction.execute(insert(revisions), values)
     return note

@@ -56,7 +56,7 @@ async def history(connection: Connection, note_id: int, before: int, limit: int)
 async def create(transaction: Transaction, title: str, body: str) -> Note:
     row = await transaction.fetch_one(insert(Note).returning(Note), {"title": title, "body": body})
     assert row is not None
-    return await _with_revision(transaction, _detached(Note, row))
+    return await _add_revision(transaction, _detached(Note, row))
 
 
 async def change(
@@ -83,7 +83,7 @@ async def change(
     if row is None:
         await get(transaction, note_id)
         raise PreconditionFailed
-    return await _with_revision(transaction, _detached(Note, row))
+    return await _add_revision(transaction, _detached(Note, row))
 
 
 async def remove(transaction: Transaction, note_id: int, versions: list[int] | None) -> None:
@@ -116,14 +116,14 @@ async def set_content(
     row = await transaction.fetch_one(query)
     if row is None:
         raise NoteChanged
-    return await _with_revision(transaction, _detached(Note, row))
+    return await _add_revision(transaction, _detached(Note, row))
 
 
 def _is_one_of(versions: Sequence[int] | None) -> ColumnElement[bool]:
     return true() if versions is None else Note.version.in_(versions)
 
 
-async def _with_revision(transaction: Transaction, note: Note) -> Note:
+async def _add_revision(transaction: Transaction, note: Note) -> Note:
     values = {"note_id": note.id, "version": note.version, "title": note.title, "body": note.body}
     await transaction.execute(insert(Revision), values)
     return note
