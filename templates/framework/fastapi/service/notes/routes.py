@@ -25,7 +25,8 @@ async def get_upstream(request: Request) -> Upstream:
 UpstreamDependency = Annotated[Upstream, Depends(get_upstream)]
 
 
-# Routes are tried in this order, so the one with the most requests comes first.
+# Routes are tried in this order, so the one with the most requests comes first. A fixed path, such
+# as /notes/search, must come before /notes/{note_id}.
 @router.get(
     "/{note_id}",
     response_model=schemas.Note,

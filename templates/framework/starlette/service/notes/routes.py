@@ -131,7 +131,8 @@ async def synchronize_note(request: Request[NotesState]) -> Response:
     return answer(schemas.Note.model_validate(note), headers={"ETag": etag(note.version)})
 
 
-# Routes are tried in this order, so the one with the most requests comes first.
+# Routes are tried in this order, so the one with the most requests comes first. A fixed path, such
+# as /notes/search, must come before /notes/{note_id}.
 routes = [
     Route("/notes/{note_id}", get_note),
     Route("/notes", list_notes),

@@ -3,12 +3,18 @@
 import gc
 import weakref
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import asyncpg
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import make_url, text
-from sqlalchemy.exc import DBAPIError, InvalidRequestError, SQLAlchemyError
+from sqlalchemy.exc import (
+    DBAPIError,
+    InvalidRequestError,
+    PendingRollbackError,
+    SQLAlchemyError,
+)
 
 from service.database import Database
 from service.engine import driver_error
@@ -64,6 +70,15 @@ async def test_error_of_a_flush_is_not_swallowed_by_the_commit(
     with pytest.raises(SQLAlchemyError):
         async with database.transaction() as transaction:
             transaction.add(Note(title="too long" * 100, body=""))
+    assert await sql.fetchval("SELECT count(*) FROM notes") == 0
+
+
+async def test_swallowed_error_of_a_flush_fails_the_block(database: Database, sql: Sql) -> None:
+    with pytest.raises(PendingRollbackError):
+        async with database.transaction() as transaction:
+            transaction.add(Note(title="too long" * 100, body=""))
+            with suppress(DBAPIError):
+                await transaction.flush()
     assert await sql.fetchval("SELECT count(*) FROM notes") == 0
 
 
