@@ -117,12 +117,6 @@ MUTANTS = [
         "",
     ),
     mutant(
-        "a connection whose reset is cancelled is reused",
-        "postgres.py",
-        "        if not is_usable:\n",
-        '        if not (is_usable or __import__("asyncio").current_task().cancelling()):\n',
-    ),
-    mutant(
         "a silent server is waited for twice",
         "postgres.py",
         "return isinstance(error, TimeoutError | asyncpg.ReadOnlySQLTransactionError)",
