@@ -40,11 +40,20 @@ class Protocol(HttpToolsProtocol):
         self.client = self.client or (UNIX_SOCKET, 0)
 
     def data_received(self, data: bytes) -> None:
-        """Refuse a head that is too long. uvicorn would keep even an endless one in memory."""
-        self.unparsed_bytes += len(data)
-        super().data_received(data)
-        if self.unparsed_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-            self.send_400_response("The request line and headers are too long.")
+        """Refuse a head that is too long. uvicorn would keep even an endless one in memory.
+
+        One read can be of 256 kB, and so contain a whole head that is too long. Therefore the data
+        is parsed in parts. A head of up to two parts may still be accepted.
+        """
+        for start in range(0, len(data), MAX_HEAD_BYTES):
+            part = data[start : start + MAX_HEAD_BYTES]
+            self.unparsed_bytes += len(part)
+            super().data_received(part)
+            if self.transport.is_closing():
+                return
+            if self.unparsed_bytes > MAX_HEAD_BYTES:
+                self.send_400_response("The request line and headers are too long.")
+                return
 
     def on_headers_complete(self) -> None:
         self.unparsed_bytes = 0

@@ -82,14 +82,19 @@ def port() -> Server:
     return Server(socket.create_server(("127.0.0.1", 0)))
 
 
+@pytest.fixture
+def unix_socket(tmp_path: Path) -> Server:
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(tmp_path / "socket"))
+    return Server(listener)
+
+
 async def test_forwarded_headers_of_port_are_not_trusted(port: Server) -> None:
     assert (await port.exchange(LAST_GET)).endswith(b"client 127.0.0.1")
 
 
-async def test_forwarded_headers_of_unix_socket_are_trusted(tmp_path: Path) -> None:
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(tmp_path / "socket"))
-    assert (await Server(listener).exchange(LAST_GET)).endswith(b"client 192.0.2.1")
+async def test_forwarded_headers_of_unix_socket_are_trusted(unix_socket: Server) -> None:
+    assert (await unix_socket.exchange(LAST_GET)).endswith(b"client 192.0.2.1")
 
 
 @pytest.mark.parametrize(
@@ -103,6 +108,13 @@ async def test_forwarded_headers_of_unix_socket_are_trusted(tmp_path: Path) -> N
 )
 async def test_endless_head_is_refused(port: Server, start: bytes) -> None:
     answer = await port.exchange(start, b"x" * (MAX_HEAD_BYTES + 1))
+    assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+
+
+async def test_complete_head_that_is_too_long_is_refused(unix_socket: Server) -> None:
+    """A Unix socket delivers all of it in one read."""
+    end = b"X-Long: %s\r\n\r\n" % (b"x" * 2 * MAX_HEAD_BYTES)
+    answer = await unix_socket.exchange(GET.replace(b"\r\n\r\n", b"\r\n" + end))
     assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
 
 
