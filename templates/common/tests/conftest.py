@@ -15,7 +15,7 @@ from scripts.develop import upstream
 from scripts.postgres import postgres
 from tests.postgres_proxy import PostgresProxy
 from tests.process import ServiceProcess, run_service
-from tests.serving import Settings, serve
+from tests.serving import Settings, metadata, serve
 from tests.temporary_database import Sql, alembic, temporary_database
 
 
@@ -97,12 +97,13 @@ async def connection(database_url: str) -> AsyncIterator[Sql]:
 @pytest.fixture
 async def sql(connection: Sql) -> AsyncIterator[Sql]:
     """A connection of the test itself to the service's database, whose tables are empty."""
-    tables = await connection.fetchval(
-        "SELECT string_agg(format('%I', tablename), ', ') FROM pg_tables"
-        " WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
+    # TRUNCATE would take several times as long.
+    for table in reversed(metadata.sorted_tables):  # Tables that refer to others come first.
+        await connection.execute(str(table.delete()))
+    await connection.execute(
+        "SELECT setval(format('%I', sequencename)::regclass, start_value, false)"
+        " FROM pg_sequences WHERE schemaname = 'public'"
     )
-    if tables:
-        await connection.execute(f"TRUNCATE {tables} RESTART IDENTITY CASCADE")
     yield connection
     await connection.reset()
 

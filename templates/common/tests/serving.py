@@ -12,9 +12,10 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.app import create_app
+from service.models import metadata
 from service.settings import Settings
 
-__all__ = ["Settings", "assert_problem", "create_app", "serve", "serve_on_port"]
+__all__ = ["Settings", "assert_problem", "create_app", "metadata", "serve", "serve_on_port"]
 
 
 @asynccontextmanager
