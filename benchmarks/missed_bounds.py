@@ -1,7 +1,7 @@
 """Why a bound is missed, by its key, with the profile that shows it, for docs/performance.md."""
 
 CORE = """
-This is at its bound: a second run of 15 rounds on the same day measured 1.41x. The machine was about
+A second run of this pair on the same day, of 15 rounds, measured 1.41x. The machine was about
 three times slower than when the version before was measured, and its rounds differ by a third. The service calls 536 functions for
 this request (`tests/test_costs.py`), of which asyncpg's own pool, its timeouts and the router are most.
 """

@@ -52,13 +52,13 @@ MUTANTS = [
     mutant(
         "newcomers overtake waiting requests",
         "slots.py",
-        "                with metrics.pool_waiting.track_inprogress():\n"
-        "                    await self._semaphore.acquire()\n",
-        "                with metrics.pool_waiting.track_inprogress():\n"
-        "                    waiting = asyncio.ensure_future(self._semaphore.acquire())\n"
-        "                    await asyncio.sleep(0)\n"
-        "                    self._semaphore._waiters.rotate(1)\n"
-        "                    await waiting\n",
+        "                    with metrics.pool_waiting.track_inprogress():\n"
+        "                        await self._semaphore.acquire()\n",
+        "                    with metrics.pool_waiting.track_inprogress():\n"
+        "                        waiting = asyncio.ensure_future(self._semaphore.acquire())\n"
+        "                        await asyncio.sleep(0)\n"
+        "                        self._semaphore._waiters.rotate(1)\n"
+        "                        await waiting\n",
     ),
     mutant(
         "a nested checkout waits for the pool",
@@ -75,8 +75,8 @@ MUTANTS = [
     mutant(
         "a cancelled connect keeps its slot",
         "slots.py",
-        "        except asyncio.CancelledError:\n            self._free()\n",
-        "        except asyncio.CancelledError:\n",
+        "        except (asyncio.CancelledError, TimeoutError):\n            self._free()\n",
+        "        except (asyncio.CancelledError, TimeoutError):\n",
     ),
     mutant(
         "a block that ends in another task still counts for its first one",
@@ -221,32 +221,56 @@ MUTANTS = [
     mutant(
         "a closed connection is used",
         "engine.py",
-        "if driver_connection is None or driver_connection.is_closed():\n        raise",
-        "if driver_connection is None:\n        raise",
+        "if driver_connection is None or driver_connection.is_closed():\n        #",
+        "if driver_connection is None:\n        #",
         "orm",
         "asyncpg",
     ),
     mutant(
         "a transaction that SQL began stays open",
         "engine.py",
-        "if running or driver_connection.is_in_transaction():",
-        "if running:",
+        "if running or streamed or driver_connection.is_in_transaction():",
+        "if running or streamed:",
         "orm",
         "asyncpg",
     ),
     mutant(
         "a connection is reused while a statement runs on it",
         "engine.py",
-        "if running or driver_connection.is_in_transaction():",
-        "if driver_connection.is_in_transaction():",
+        "if running or streamed or driver_connection.is_in_transaction():",
+        "if streamed or driver_connection.is_in_transaction():",
         "orm",
         "asyncpg",
     ),
     mutant(
         "a stream can be read in the next transaction",
         "engine.py",
-        '        if not context.execution_options.get("stream_results"):\n',
-        "        if True:\n",
+        "info[STREAMED] = True",
+        "info[STREAMED] = False",
+        "orm",
+        "asyncpg",
+    ),
+    mutant(
+        "a request that is cancelled while its connection is replaced loses its place in the pool",
+        "engine.py",
+        "        record.close()\n",
+        "",
+        "orm",
+        "asyncpg",
+    ),
+    mutant(
+        "one lost connection makes the pool replace all of them",
+        "engine.py",
+        "    context.invalidate_pool_on_disconnect = False\n",
+        "",
+        "orm",
+        "asyncpg",
+    ),
+    mutant(
+        "a transaction ends without COMMIT while its BEGIN is on its way",
+        "engine.py",
+        "if pooled.record_info.get(RUNNING):",
+        "if False:",
         "orm",
         "asyncpg",
     ),
@@ -255,14 +279,6 @@ MUTANTS = [
         "engine.py",
         "0 if settings.database_pgbouncer else 100",
         "100",
-        "orm",
-        "asyncpg",
-    ),
-    mutant(
-        "new connections wait for each other",
-        "database.py",
-        "asyncio.timeout(self._connect_timeout)",
-        "asyncio.timeout(None)",
         "orm",
         "asyncpg",
     ),

@@ -38,9 +38,9 @@ class Problem(BaseModel):
 
 
 class ServiceError(Exception):
-    """An error of which callers are told: raise it anywhere in a handler.
+    """An error that is reported to the caller. Raise it anywhere in a handler.
 
-    It is answered with its `status` and `detail`.
+    The answer has its `status` and `detail`.
     """
 
     status: ClassVar[int]

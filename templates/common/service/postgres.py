@@ -22,7 +22,7 @@ from .settings import DatabaseSettings
 ERRORS_BY_SQLSTATE: Mapping[str, type[DatabaseUnavailable]] = {
     "08": DatabaseUnavailable,  # connection exception
     "25006": DatabaseReadOnly,
-    "25P03": StatementTimeout,  # idle in a transaction for too long
+    "25P03": StatementTimeout,  # idle in a transaction for too long, when the next statement came
     "25P04": StatementTimeout,  # the transaction took too long
     "28": DatabaseUnavailable,  # the server does not accept the user
     "3D000": DatabaseUnavailable,  # the database does not exist (yet)
@@ -120,7 +120,7 @@ async def reset_or_close(
 
     A statement may still be running on it, for example one of a `gather` of which another raised.
     Then the reset fails, and no other request may get the connection. The reset is a round trip for
-    each block that raises, also where it raises NoteNotFound or another error of the caller.
+    each block that raises, even if the error is the caller's, such as a 404.
     """
     is_usable = False
     try:

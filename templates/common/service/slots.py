@@ -27,36 +27,34 @@ class Slots(Generic[T]):
     async def checkout(self, open_connection: Callable[[], Awaitable[T]]) -> T:
         """Wait for a slot, then return what `open_connection` returns: a connection of the pool.
 
-        `release` must follow, unless this raises. A request that waits is refused after
-        DATABASE_POOL_TIMEOUT seconds, the time to open a connection included. Raises PoolExhausted,
+        `release` must follow, unless this raises. A request is refused after DATABASE_POOL_TIMEOUT
+        seconds, the time to open a connection included. Raises PoolExhausted, ConnectTimeout,
         DatabaseUnavailable, and NestedCheckout if this task holds a connection already. (A task
         that it has started is another task.)
         """
         if asyncio.current_task() in self._holders.values():
             raise NestedCheckout("this task already holds a connection: use that one")
-        if not self._semaphore.locked():
-            await self._semaphore.acquire()  # this does not wait, because a slot is free
-            # Opening a connection has a timeout of its own, see `connect_options`.
-            return await self._open(open_connection)
+        must_wait = self._semaphore.locked()
         try:
             async with asyncio.timeout(self._timeout):
-                with metrics.pool_waiting.track_inprogress():
-                    await self._semaphore.acquire()
+                if must_wait:
+                    with metrics.pool_waiting.track_inprogress():
+                        await self._semaphore.acquire()
+                else:
+                    await self._semaphore.acquire()  # a slot is free
                 return await self._open(open_connection)
         except TimeoutError as error:
-            raise PoolExhausted from error
+            raise (PoolExhausted if must_wait else ConnectTimeout) from error
 
     async def _open(self, open_connection: Callable[[], Awaitable[T]]) -> T:
         metrics.pool_in_use.inc()
         try:
             connection = await open_connection()
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, TimeoutError):
             self._free()
             raise
         except Exception as error:
             self._free()
-            if isinstance(error, TimeoutError):
-                raise ConnectTimeout from error
             # Whatever prevented the connection, the caller can only try again later.
             raise translate(error, is_usable=False) or DatabaseUnavailable() from error
         self._holders[connection] = asyncio.current_task()

@@ -8,6 +8,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn_worker import UvicornWorker
 
 MAX_HEAD_BYTES = 65_536  # The head is the request line and the headers. nginx's limit is lower.
+PART_BYTES = 8_192
 FIRST_REQUEST_SECONDS = 2
 UNIX_SOCKET = "unix"  # The address that we give to clients of the Unix socket.
 BAD_REQUEST = b"""{"type": "about:blank", "title": "Bad Request", "status": 400, \
@@ -43,10 +44,10 @@ class Protocol(HttpToolsProtocol):
         """Refuse a head that is too long. uvicorn would keep even an endless one in memory.
 
         One read can be of 256 kB, and so contain a whole head that is too long. Therefore the data
-        is parsed in parts. A head of up to two parts may still be accepted.
+        is parsed in parts, and a head that is a part longer than the limit may be accepted.
         """
-        for start in range(0, len(data), MAX_HEAD_BYTES):
-            part = data[start : start + MAX_HEAD_BYTES]
+        for start in range(0, len(data), PART_BYTES):
+            part = data[start : start + PART_BYTES]
             self.unparsed_bytes += len(part)
             super().data_received(part)
             if self.transport.is_closing():

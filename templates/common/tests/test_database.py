@@ -1,14 +1,14 @@
 """The connections of `Database`: shared fairly, fit for each request, and never lost."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
     asynccontextmanager,
     suppress,
 )
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pytest
 from prometheus_client import REGISTRY
@@ -53,8 +53,11 @@ async def database(settings: Settings, sql: Sql) -> AsyncIterator[Database]:
     await sql.execute("DROP TABLE written")
 
 
-async def assert_pool_is_whole(database: Database) -> None:
-    """Check out as many connections as the pool has, at once, and use each of them."""
+async def assert_pool_is_whole(database: Database) -> set[int]:
+    """Check out as many connections as the pool has, at once, and use each of them.
+
+    Return the PIDs of the server's processes.
+    """
     everybody_has_one = asyncio.Barrier(POOL_SIZE)
 
     async def use() -> int:
@@ -67,6 +70,7 @@ async def assert_pool_is_whole(database: Database) -> None:
         pids = await asyncio.gather(*(use() for _ in range(POOL_SIZE)))
     assert len(set(pids)) == POOL_SIZE
     assert REGISTRY.get_sample_value("database_pool_in_use") == 0
+    return set(pids)
 
 
 async def written(sql: Sql) -> list[int]:
@@ -183,7 +187,7 @@ async def test_slot_is_passed_on_when_a_waiting_task_is_cancelled(database: Data
         waiting = [asyncio.create_task(use()) for _ in range(3)]
         await asyncio.sleep(0.01)
         waiting[1].cancel()
-    waiting[0].cancel()  # at the moment when its turn has come
+    waiting[0].cancel()  # at the moment when it gets the free slot
     async with asyncio.timeout(3):
         results = await asyncio.gather(*waiting, return_exceptions=True)
     assert isinstance(results[0], asyncio.CancelledError)
@@ -194,12 +198,12 @@ async def test_slot_is_passed_on_when_a_waiting_task_is_cancelled(database: Data
 async def test_connection_used_after_its_block_raises_an_error(
     database: Database, block: Block
 ) -> None:
-    async with block() as kept:
-        await fetch_value(kept, PID)
+    async with block() as ended:
+        await fetch_value(ended, PID)
     for following in (database.connection, database.transaction):
         async with following() as connection:
             with pytest.raises(USED_TOO_LATE):
-                await fetch_value(kept, PID)
+                await fetch_value(ended, PID)
             await fetch_value(connection, PID)
 
 
@@ -261,20 +265,40 @@ async def test_busy_connection_is_not_reused_after_an_error(
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def test_task_that_was_not_awaited_affects_one_request_at_most(database: Database) -> None:
-    async with database.connection() as connection:
-        busy = await fetch_value(connection, PID)
-        slow = asyncio.create_task(fetch_value(connection, "SELECT pg_sleep(0.8)"))
+async def test_only_the_busy_connection_is_replaced(database: Database, block: Block) -> None:
+    async def fail() -> None:
         await asyncio.sleep(0.1)
-    failures = 0
-    for _ in range(2 * POOL_SIZE):
-        try:
-            async with asyncio.timeout(0.5), database.connection() as connection:
-                assert await fetch_value(connection, PID) != busy
-        except DatabaseUnavailable:
-            failures += 1
-    assert failures <= 1
+        raise ZeroDivisionError
+
+    before = await assert_pool_is_whole(database)
+    with pytest.raises(ZeroDivisionError):
+        async with block() as connection:
+            slow = asyncio.create_task(fetch_value(connection, "SELECT pg_sleep(0.8)"))
+            await asyncio.gather(slow, fail())
     await asyncio.gather(slow, return_exceptions=True)
+    after = await assert_pool_is_whole(database)
+    assert len(before & after) == POOL_SIZE - 1
+
+
+async def test_task_that_was_not_awaited_affects_one_request_at_most(
+    settings: Settings, sql: Sql
+) -> None:
+    patient = {"database_pool_size": POOL_SIZE, "database_statement_timeout": 30.0}
+    async with Database(settings.model_copy(update=patient)) as database:
+        async with database.connection() as connection:
+            busy = await fetch_value(connection, PID)
+            slow = asyncio.create_task(fetch_value(connection, "SELECT pg_sleep(20)"))
+            await asyncio.sleep(0.1)
+        failures = 0
+        async with asyncio.timeout(5):  # nobody waits for the slow statement
+            for _ in range(2 * POOL_SIZE):
+                try:
+                    async with database.connection() as connection:
+                        assert await fetch_value(connection, PID) != busy
+                except DatabaseUnavailable:
+                    failures += 1
+            assert failures <= 1
+            await asyncio.gather(slow, return_exceptions=True)  # its connection was closed
 
 
 async def test_statement_of_an_earlier_block_does_not_join_the_next_transaction(
@@ -296,7 +320,7 @@ async def test_statement_of_an_earlier_block_does_not_join_the_next_transaction(
 async def test_transaction_with_a_task_that_was_not_awaited_is_not_stored(
     database: Database, sql: Sql
 ) -> None:
-    with pytest.raises(Exception):  # noqa: B017
+    with pytest.raises(DatabaseUnavailable):
         async with database.transaction() as transaction:
             await execute(transaction, "INSERT INTO written VALUES (1)")
             slow = asyncio.create_task(fetch_value(transaction, "SELECT pg_sleep(0.8)"))
@@ -327,14 +351,41 @@ async def test_cancelled_task_returns_its_connection(database: Database, block: 
 
     for again in (None, 0, 1, 3):  # steps until the second cancellation
         for steps in range(40):
-            task = asyncio.create_task(use())
-            await pass_steps(steps)
-            task.cancel()
-            if again is not None:
-                await pass_steps(again)
-                task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await cancel(use(), steps, again)
         await assert_pool_is_whole(database)
+
+
+async def test_cancelled_task_returns_its_place_when_the_server_closed_its_connection(
+    database: Database, block: Block, sql: Sql
+) -> None:
+    async def use() -> None:
+        async with block() as connection:
+            await fetch_value(connection, PID)
+
+    errors = []  # while an exception exists, so do the objects in its traceback
+    for steps in range(12):
+        for pid in await assert_pool_is_whole(database):
+            await sql.execute(f"SELECT pg_terminate_backend({pid}, 5000)")
+        await asyncio.sleep(0.05)  # until the pool has noticed
+        errors.append(await cancel(use(), steps))
+    await assert_pool_is_whole(database)
+
+
+async def cancel(
+    use: Coroutine[Any, Any, None], steps: int, again: int | None = None
+) -> BaseException | None:
+    """Run `use` for so many steps, cancel it, and cancel it again after so many more."""
+    task = asyncio.create_task(use)
+    await pass_steps(steps)
+    task.cancel()
+    if again is not None:
+        await pass_steps(again)
+        task.cancel()
+    try:
+        await task
+    except BaseException as error:
+        return error
+    return None
 
 
 @pytest.mark.parametrize("times", [1, 2])

@@ -151,5 +151,6 @@ async def keep_session_state(connection: "asyncpg.Connection[asyncpg.Record]") -
     """Leave a released connection as it is: asyncpg's own reset would cost a round trip.
 
     asyncpg rolls back an open transaction all the same. What was `SET` for the session may stay, so
-    use `SET LOCAL` and `pg_advisory_xact_lock`, which end with the transaction.
+    use `SET LOCAL` and `pg_advisory_xact_lock`, which end with the transaction. If a statement of a
+    task that was not awaited still runs, the next block fails with a 503 and closes the connection.
     """

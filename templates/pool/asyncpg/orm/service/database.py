@@ -34,7 +34,6 @@ class Database:
     def __init__(self, settings: DatabaseSettings) -> None:
         self._slots = Slots[AsyncConnection](settings)
         self._size = settings.database_pool_size
-        self._connect_timeout = settings.database_pool_timeout
         self._timeout = settings.database_statement_timeout
         self._engine = create_engine(settings)
         self._is_closed = False
@@ -70,16 +69,16 @@ class Database:
 
     async def _open_connection(self) -> AsyncConnection:
         try:
-            # asyncpg's own timeout does not include the statements of SQLAlchemy on a new connection.
-            async with asyncio.timeout(self._connect_timeout):
-                return await self._engine.connect()
+            return await self._engine.connect()
         except DBAPIError as error:
             raise driver_error(error) from error
 
     async def _open_connection_for_transaction(self) -> AsyncConnection:
         connection = await self._open_connection()
-        # The isolation level of the server, instead of the engine's AUTOCOMMIT.
-        level = connection.default_isolation_level
+        # The isolation level of the server when the first connection was opened, instead of the
+        # engine's AUTOCOMMIT. SQLAlchemy does not know READ UNCOMMITTED, and PostgreSQL treats it
+        # as READ COMMITTED.
+        level = (connection.default_isolation_level or "").replace("UNCOMMITTED", "COMMITTED")
         return await connection.execution_options(isolation_level=level)
 
     @asynccontextmanager

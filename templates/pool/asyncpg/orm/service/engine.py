@@ -4,7 +4,8 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import ExceptionContext, ExecutionContext, event
+from asyncpg import InterfaceError
+from sqlalchemy import Connection, ExceptionContext, ExecutionContext, event
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
@@ -16,8 +17,9 @@ from .settings import DatabaseSettings
 logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
 logging.getLogger("sqlalchemy.engine").setLevel(logging.WARNING)  # at `info` it logs each statement
 
-
-RUNNING = "running statements"
+# Keys of the notes that the pool keeps with each connection (`record_info`).
+RUNNING = "statements that run now"
+STREAMED = "a result is read in parts"
 
 
 def create_engine(settings: DatabaseSettings) -> AsyncEngine:
@@ -39,6 +41,7 @@ def create_engine(settings: DatabaseSettings) -> AsyncEngine:
     event.listen(engine.sync_engine, "checkout", replace_closed)
     event.listen(engine.sync_engine, "do_execute", run_statement)
     event.listen(engine.sync_engine, "do_executemany", run_statement_for_many)
+    event.listen(engine.sync_engine, "commit", refuse_while_running)
     event.listen(engine.sync_engine, "checkin", close_if_in_use)
     event.listen(engine.sync_engine, "handle_error", close_unusable)
     return engine
@@ -53,6 +56,8 @@ def replace_closed(
     """
     driver_connection = record.driver_connection
     if driver_connection is None or driver_connection.is_closed():
+        # SQLAlchemy would do this later, but lose the place in the pool if it is cancelled there.
+        record.close()
         raise DisconnectionError
 
 
@@ -69,44 +74,55 @@ def run_statement_for_many(
 def run(
     context: ExecutionContext, method: Callable[[str, Any], None], statement: str, parameters: Any
 ) -> bool:
-    """Run a statement, which `close_if_in_use` finds in the record while it runs.
-
-    A stream stays there, because its rows can be fetched until the connection is closed.
-    """
+    """Run a statement ourselves, and note it with its connection for as long as it runs."""
     info: Any = context.root_connection.connection.record_info
     running: list[str] = info.setdefault(RUNNING, [])
     running.append(statement)
     try:
         method(statement, parameters)
     finally:
-        if not context.execution_options.get("stream_results"):
-            running.remove(statement)
+        running.remove(statement)
+    if context.execution_options.get("stream_results"):
+        info[STREAMED] = True
     return True  # so that SQLAlchemy does not run it again
+
+
+def refuse_while_running(connection: Connection) -> None:
+    """Refuse a COMMIT while a statement of a task that was not awaited still runs.
+
+    Without BEGIN, which may be that statement, SQLAlchemy would send no COMMIT and raise no error.
+    """
+    pooled: Any = connection.connection
+    if pooled.record_info.get(RUNNING):
+        pooled.driver_connection.terminate()
+        raise InterfaceError("a statement still runs on the connection")
 
 
 def close_if_in_use(connection: Any, record: ConnectionPoolEntry) -> None:
     """Close a released connection on which a statement still runs or a transaction is open.
 
     A task that was not awaited may have left the statement, and SQL the transaction: SQLAlchemy
-    rolls back only what it has begun itself. `replace_closed` replaces the connection later.
+    rolls back only what it has begun itself. A streamed result may not have been read to its end.
+    `replace_closed` replaces the connection later.
     """
     info: Any = record.record_info
-    running = info.pop(RUNNING, None)
+    running, streamed = info.pop(RUNNING, None), info.pop(STREAMED, None)
     driver_connection = record.driver_connection
     if driver_connection is None or driver_connection.is_closed():
         return
-    if running or driver_connection.is_in_transaction():
+    if running or streamed or driver_connection.is_in_transaction():
         driver_connection.terminate()
 
 
 def close_unusable(context: ExceptionContext) -> None:
-    """Close a connection before SQLAlchemy sends it a ROLLBACK."""
+    """Close a connection that cannot be used any more before SQLAlchemy sends it a ROLLBACK."""
+    # If one connection is lost, SQLAlchemy would replace all of them. `replace_closed` looks at each.
+    context.invalidate_pool_on_disconnect = False
     error = context.sqlalchemy_exception or context.original_exception
     if context.connection and is_unusable_after(driver_error(error)):
         driver_connection: Any = context.connection.connection.driver_connection
         driver_connection.terminate()
         context.is_disconnect = True  # so that SQLAlchemy does not use it any more
-        context.invalidate_pool_on_disconnect = False  # the other connections are not affected
 
 
 def driver_error(error: BaseException) -> BaseException:

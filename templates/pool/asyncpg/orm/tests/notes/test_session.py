@@ -1,5 +1,6 @@
 """The sessions of `Database`: what they leave behind, and what they refuse."""
 
+import asyncio
 import gc
 import weakref
 from collections.abc import AsyncIterator
@@ -79,6 +80,17 @@ async def test_swallowed_error_of_a_flush_fails_the_block(database: Database, sq
             transaction.add(Note(title="too long" * 100, body=""))
             with suppress(DBAPIError):
                 await transaction.flush()
+    assert await sql.fetchval("SELECT count(*) FROM notes") == 0
+
+
+async def test_commit_is_refused_while_a_task_that_was_not_awaited_runs_its_statement(
+    database: Database, sql: Sql
+) -> None:
+    with pytest.raises(DatabaseUnavailable):
+        async with database.transaction() as transaction:
+            not_awaited = asyncio.create_task(queries.create(transaction, "one", ""))
+            await asyncio.sleep(0)  # now its BEGIN is on its way
+    await asyncio.gather(not_awaited, return_exceptions=True)
     assert await sql.fetchval("SELECT count(*) FROM notes") == 0
 
 
