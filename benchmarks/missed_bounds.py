@@ -2,7 +2,7 @@
 
 CORE = """
 A second run of this pair on the same day, of 15 rounds, measured 1.41x. The machine was about
-three times slower than when the version before was measured, and its rounds differ by a third. The service calls 536 functions for
+three times slower than when the version before was measured, and its rounds differ by a third. The service calls 578 functions for
 this request (`tests/test_costs.py`), of which asyncpg's own pool, its timeouts and the router are most.
 """
 ORM_OF_FASTAPI = """

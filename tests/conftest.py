@@ -53,6 +53,7 @@ def environment_of_user(
     """The environment of a user, with caches that make a second project cheaper than the first."""
     return clean_environment(tmp_path_factory.mktemp("tools")) | {
         "MYPY_CACHE_DIR": str(mypy_cache),
+        "HYPOTHESIS_STORAGE_DIRECTORY": str(tmp_path_factory.getbasetemp() / "hypothesis"),
         # All projects of a worker have the same path, so Python compiles what uv links only once.
         "PYTHONPYCACHEPREFIX": str(tmp_path_factory.getbasetemp() / "bytecode"),
     }

@@ -20,14 +20,14 @@ from tests.choices import PROGRAMS, ROOT, Combination, name, python_path
 # Counted on Python 3.11. Other versions and later libraries differ by less than the margin.
 REQUESTS = ("read one", "list 10", "create", "change", "synchronize")
 CALLS = {
-    "fastapi-core-asyncpg": (986, 1278, 1623, 1924, 2573),
-    "fastapi-core-databases": (1454, 2336, 2513, 3202, 4488),
-    "fastapi-orm-asyncpg": (1143, 1563, 2429, 2788, 3755),
-    "fastapi-orm-databases": (1729, 3527, 2764, 3710, 5311),
-    "starlette-core-asyncpg": (536, 620, 1086, 1072, 1763),
-    "starlette-core-databases": (1004, 1678, 1976, 2350, 3693),
-    "starlette-orm-asyncpg": (741, 953, 1948, 2000, 3052),
-    "starlette-orm-databases": (1279, 2869, 2227, 2858, 4501),
+    "fastapi-core-asyncpg": (1028, 1324, 1669, 1962, 2640),
+    "fastapi-core-databases": (1496, 2382, 2559, 3202, 4562),
+    "fastapi-orm-asyncpg": (1182, 1602, 2493, 2860, 3876),
+    "fastapi-orm-databases": (1771, 3573, 2810, 3710, 5400),
+    "starlette-core-asyncpg": (578, 666, 1132, 1110, 1830),
+    "starlette-core-databases": (1046, 1724, 2022, 2350, 3767),
+    "starlette-orm-asyncpg": (742, 954, 1966, 2018, 3071),
+    "starlette-orm-databases": (1321, 2915, 2273, 2858, 4590),
 }
 MOST, LEAST = 1.05, 0.9
 

@@ -295,7 +295,7 @@ def test_commands_of_the_readme_work(
     project: Combination, project_user: UserOf, database_url: str, locks: Path
 ) -> None:
     user = project_user(**answers_for(project))
-    reuse_lock(user.project, project["packaging"], locks)
+    reuse_lock(user, project["packaging"], locks)
     run, request, work, _, serve = user.readme_commands()
     versions = user.project / "migrations" / "versions"
     rendered = set(versions.iterdir())
@@ -396,15 +396,20 @@ def test_production_installs_the_locked_packages(packaging: str, project_user: U
         user.run(build)
 
 
-def reuse_lock(project: Path, packaging: str, locks: Path) -> None:
-    """Start with the lock of another project, if there is one: resolving takes pip-tools a minute.
+def reuse_lock(user: ProjectUser, packaging: str, locks: Path) -> None:
+    """Start with the lock of another project, if there is one, or with one of uv's for pip.
 
-    It is older than pyproject.toml, so the project's commands bring it up to date.
+    pip-tools needs five minutes without a lock, because it downloads all packages to hash them. The
+    lock is older than pyproject.toml, so the project's commands bring it up to date.
     """
     lock = LOCKS[packaging][-1]
     if (locks / lock).exists():
-        shutil.copy(locks / lock, project)
-        os.utime(project / lock, (0, 0))
+        shutil.copy(locks / lock, user.project)
+    elif packaging == "pip":
+        user.run(f"uv pip compile --quiet --generate-hashes --extra dev pyproject.toml -o {lock}")
+    else:
+        return
+    os.utime(user.project / lock, (0, 0))
 
 
 def keep_lock(project: Path, packaging: str, locks: Path) -> None:

@@ -25,7 +25,7 @@ async def test_service_behaves_as_its_schema_says(
         *["run", f"{service_process.url}/openapi.json", "--no-color", "--continue-on-failure"],
         *(["--max-examples", examples, "--generation-database", "none"] if examples else SAME_FEW),
         cwd=tmp_path,
-        env={**os.environ, "HYPOTHESIS_STORAGE_DIRECTORY": str(TABLES)},
+        env={"HYPOTHESIS_STORAGE_DIRECTORY": str(TABLES), **os.environ},
         stdout=PIPE,
         stderr=STDOUT,
     )

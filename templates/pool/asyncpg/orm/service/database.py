@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from . import metrics
-from .engine import create_engine, driver_error
+from .engine import create_engine, driver_error, refuse_while_running
 from .postgres import reset_or_close, translate
 from .settings import DatabaseSettings
 from .slots import Slots
@@ -60,6 +60,7 @@ class Database:
         """Open a session in a transaction: committed at the end, rolled back on error."""
         async with self._session(self._open_connection_for_transaction) as session:
             yield Transaction(session)
+            refuse_while_running(session.bind.sync_connection)
             await session.commit()
 
     async def ping(self) -> None:

@@ -41,7 +41,6 @@ def create_engine(settings: DatabaseSettings) -> AsyncEngine:
     event.listen(engine.sync_engine, "checkout", replace_closed)
     event.listen(engine.sync_engine, "do_execute", run_statement)
     event.listen(engine.sync_engine, "do_executemany", run_statement_for_many)
-    event.listen(engine.sync_engine, "commit", refuse_while_running)
     event.listen(engine.sync_engine, "checkin", close_if_in_use)
     event.listen(engine.sync_engine, "handle_error", close_unusable)
     return engine
@@ -88,9 +87,9 @@ def run(
 
 
 def refuse_while_running(connection: Connection) -> None:
-    """Refuse a COMMIT while a statement of a task that was not awaited still runs.
+    """Raise an error while a statement of a task that was not awaited still runs.
 
-    Without BEGIN, which may be that statement, SQLAlchemy would send no COMMIT and raise no error.
+    If it is the BEGIN, SQLAlchemy would send no COMMIT and raise no error.
     """
     pooled: Any = connection.connection
     if pooled.record_info.get(RUNNING):
