@@ -54,7 +54,9 @@ def environment_of_user(
     return clean_environment(tmp_path_factory.mktemp("tools")) | {
         "MYPY_CACHE_DIR": str(mypy_cache),
         "HYPOTHESIS_STORAGE_DIRECTORY": str(tmp_path_factory.getbasetemp() / "hypothesis"),
-        # All projects of a worker have the same path, so Python compiles what uv links only once.
+        # All projects of a worker have the same path, so Python compiles a library only once. pip
+        # would compile every file of every library for each project.
+        "PIP_COMPILE": "0",
         "PYTHONPYCACHEPREFIX": str(tmp_path_factory.getbasetemp() / "bytecode"),
     }
 

@@ -269,7 +269,7 @@ MUTANTS = [
     mutant(
         "a transaction ends without COMMIT while its BEGIN is on its way",
         "engine.py",
-        "if pooled.record_info.get(RUNNING):",
+        "if connection.connection.record_info.get(RUNNING):",
         "if False:",
         "orm",
         "asyncpg",

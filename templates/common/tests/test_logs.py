@@ -1,5 +1,6 @@
 """Logs: one line for each request, as JSON or for a console."""
 
+import gc
 import json
 import logging
 import runpy
@@ -20,6 +21,7 @@ def load(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Load]:
     """Load the application as a server does. The logging configuration is restored at the end."""
+    gc.collect()  # asyncio logs errors of abandoned futures here, not between the lines of a test
     root, configuration = logging.getLogger(), structlog.get_config()
     handlers, level = root.handlers, root.level
 

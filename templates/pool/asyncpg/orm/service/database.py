@@ -60,7 +60,7 @@ class Database:
         """Open a session in a transaction: committed at the end, rolled back on error."""
         async with self._session(self._open_connection_for_transaction) as session:
             yield Transaction(session)
-            refuse_while_running(session.bind.sync_connection)
+            refuse_while_running(session)
             await session.commit()
 
     async def ping(self) -> None:

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 from asyncpg import InterfaceError
-from sqlalchemy import Connection, ExceptionContext, ExecutionContext, event
+from sqlalchemy import ExceptionContext, ExecutionContext, event
 from sqlalchemy.exc import DBAPIError, DisconnectionError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from .postgres import connect_options, is_unusable_after
@@ -86,14 +86,14 @@ def run(
     return True  # so that SQLAlchemy does not run it again
 
 
-def refuse_while_running(connection: Connection) -> None:
+def refuse_while_running(session: AsyncSession) -> None:
     """Raise an error while a statement of a task that was not awaited still runs.
 
     If it is the BEGIN, SQLAlchemy would send no COMMIT and raise no error.
     """
-    pooled: Any = connection.connection
-    if pooled.record_info.get(RUNNING):
-        pooled.driver_connection.terminate()
+    connection: Any = session.get_bind()  # `Database` opened the session on a connection
+    if connection.connection.record_info.get(RUNNING):
+        connection.connection.driver_connection.terminate()
         raise InterfaceError("a statement still runs on the connection")
 
 
