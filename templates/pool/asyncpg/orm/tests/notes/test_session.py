@@ -59,6 +59,14 @@ async def test_each_session_reads_anew(database: Database, sql: Sql) -> None:
     assert (before.title, after.title) == ("one", "two")
 
 
+async def test_nothing_can_be_added_after_the_block(database: Database) -> None:
+    """It would never be stored."""
+    async with database.transaction() as transaction:
+        await queries.create(transaction, "one", "")
+    with pytest.raises(InvalidRequestError, match="closed"):
+        transaction.add(Note(title="two", body=""))
+
+
 async def test_commit_flushes_what_was_added(database: Database, sql: Sql) -> None:
     async with database.transaction() as transaction:
         transaction.add(Note(title="one", body=""))
