@@ -135,13 +135,23 @@ async def test_conflicting_transaction_is_retried(
     assert len(upstream.received) == path.endswith("synchronize")  # the call is not retried
 
 
+@pytest.mark.parametrize(("method", "path", "body"), WRITES[:3])
 async def test_transaction_that_always_conflicts_returns_503(
-    client: AsyncClient, sql: Sql, fail_writes: FailWrites
+    client: AsyncClient,
+    note: Note,
+    upstream: UpstreamStub,
+    sql: Sql,
+    fail_writes: FailWrites,
+    method: str,
+    path: str,
+    body: object,
 ) -> None:
+    before = await stored_notes(sql)
     await fail_writes("40001", at_commit=False)
-    assert_problem(await client.post("/notes", json={"title": "one"}), 503)
+    assert_problem(await client.request(method, path, json=body), 503)
     assert await attempts(sql) == 4
-    assert await stored_notes(sql) == []
+    assert len(upstream.received) == path.endswith("synchronize")
+    assert await stored_notes(sql) == before
 
 
 async def wait_for_blocked_statement(sql: Sql) -> None:
