@@ -295,7 +295,7 @@ def test_commands_of_the_readme_work(
     project: Combination, project_user: UserOf, database_url: str, locks: Path
 ) -> None:
     user = project_user(**answers_for(project))
-    reuse_lock(user, project, locks)
+    reuse_lock(user, project["packaging"], locks)
     run, request, work, _, serve = user.readme_commands()
     versions = user.project / "migrations" / "versions"
     rendered = set(versions.iterdir())
@@ -396,28 +396,20 @@ def test_production_installs_the_locked_packages(packaging: str, project_user: U
         user.run(build)
 
 
-def reuse_lock(user: ProjectUser, project: Combination, locks: Path) -> None:
-    """Start with a lock, so that most projects need not resolve and hash all packages again.
+def reuse_lock(user: ProjectUser, packaging: str, locks: Path) -> None:
+    """Start with the lock of another project, if there is one, or with one of uv's for pip.
 
-    With uv and Poetry it is the lock of another project, older than pyproject.toml, so the project's
-    commands bring it up to date. pip-tools would need a minute even for that, so the lock of pip is
-    one that uv compiles, and only the first program brings it up to date.
+    pip-tools needs five minutes without a lock, because it downloads all packages to hash them. The
+    lock is older than pyproject.toml, so the project's commands bring it up to date.
     """
-    lock = LOCKS[project["packaging"]][-1]
-    if project["packaging"] == "pip":
-        for output, options in (
-            ("requirements-dev.txt", "--extra dev"),
-            ("requirements.txt", "--constraint requirements-dev.txt"),
-        ):
-            user.run(
-                "uv pip compile --quiet --generate-hashes --strip-extras --no-header"
-                f" pyproject.toml {options} --output-file {output}"
-            )
-        if all(project[choice] == PROGRAMS[0][choice] for choice in CODE):
-            os.utime(user.project / lock, (0, 0))
-    elif (locks / lock).exists():
+    lock = LOCKS[packaging][-1]
+    if (locks / lock).exists():
         shutil.copy(locks / lock, user.project)
-        os.utime(user.project / lock, (0, 0))
+    elif packaging == "pip":
+        user.run(f"uv pip compile --quiet --generate-hashes --extra dev pyproject.toml -o {lock}")
+    else:
+        return
+    os.utime(user.project / lock, (0, 0))
 
 
 def keep_lock(project: Path, packaging: str, locks: Path) -> None:

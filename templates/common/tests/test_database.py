@@ -251,11 +251,6 @@ async def test_busy_connection_is_not_reused_after_an_error(
     database: Database, block: Block, times: int
 ) -> None:
     """`gather` raises as soon as one of its tasks does, and lets the others run on."""
-
-    async def fail() -> None:
-        await asyncio.sleep(0.1)
-        raise ZeroDivisionError
-
     tasks = []
     for _ in range(times):
         with pytest.raises(ZeroDivisionError):
@@ -267,11 +262,12 @@ async def test_busy_connection_is_not_reused_after_an_error(
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def test_only_the_busy_connection_is_replaced(database: Database, block: Block) -> None:
-    async def fail() -> None:
-        await asyncio.sleep(0.1)
-        raise ZeroDivisionError
+async def fail() -> None:
+    await asyncio.sleep(0.1)
+    raise ZeroDivisionError
 
+
+async def test_only_the_busy_connection_is_replaced(database: Database, block: Block) -> None:
     before = await assert_pool_is_whole(database)
     with pytest.raises(ZeroDivisionError):
         async with block() as connection:
