@@ -1,13 +1,26 @@
 """Ports and addresses on this machine."""
 
+import errno
+import random
 import socket
 from urllib.request import urlopen
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
+    """Return a free port that stays free, also when minutes pass before it is used.
+
+    The kernel gives the ports from 32768 to clients and to servers that ask for any port. Tests in
+    other processes start hundreds of those, and one would answer instead of the service.
+    """
+    while True:
+        port = random.randrange(10_000, 32_768)  # noqa: S311
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+        else:
+            return port
 
 
 def accepts_connections(address: str | int) -> bool:
