@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -21,7 +22,10 @@ async def read(request: Request[Any], model: type[Model]) -> Model:
     fields = model.__pydantic_fields__
     parts: dict[str, object] = {"path": request.path_params}
     if "query" in fields:
-        parts["query"] = dict(request.query_params)
+        query, lists = request.query_params, list_parameters(model)
+        parts["query"] = {
+            name: query.getlist(name) if name in lists else query[name] for name in query
+        }
     if "body" in fields and (body := await request.body()):
         parts["body"] = decode(body) if is_json(request) else body
     try:
@@ -29,6 +33,18 @@ async def read(request: Request[Any], model: type[Model]) -> Model:
     except ValidationError as error:
         errors = error.errors(include_url=False, include_input=False)
         raise InvalidRequest(validation_problems(errors)) from None
+
+
+@cache
+def list_parameters(model: type[BaseModel]) -> frozenset[str]:
+    """Return the names of the query parameters that are lists, which a request repeats."""
+    query = model.model_fields["query"].annotation
+    properties = TypeAdapter(query).json_schema().get("properties", {})
+    return frozenset(
+        name
+        for name, schema in properties.items()
+        if any(each.get("type") == "array" for each in [schema, *schema.get("anyOf", [])])
+    )
 
 
 def is_json(request: Request[Any]) -> bool:

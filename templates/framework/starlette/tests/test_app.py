@@ -1,7 +1,9 @@
 """How the application is put together: the schema of its routes, the state of its requests."""
 
 from typing import assert_type
+from uuid import UUID
 
+from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
@@ -10,9 +12,9 @@ from service.database import Database
 from service.health import Health
 from service.lifespan import State
 from service.openapi import describe, openapi
-from service.requests import answer
+from service.requests import answer, read
 
-from tests.serving import Settings, serve
+from tests.serving import Settings, assert_problem, serve
 
 
 def test_two_domains_may_have_handlers_of_the_same_name() -> None:
@@ -43,3 +45,24 @@ async def test_state_of_a_request_is_typed(settings: Settings) -> None:
 
     async with serve(settings, routes=[Route("/ready", ready)]) as client:
         assert (await client.get("/ready")).status_code == 200
+
+
+async def test_parameter_that_is_a_list_may_be_repeated(settings: Settings) -> None:
+    class Search(BaseModel):
+        tags: list[str] = []
+        ids: list[UUID] | None = None
+        limit: int = 10
+
+    class SearchItems(BaseModel):
+        query: Search
+
+    async def search(request: Request) -> Response:
+        return answer((await read(request, SearchItems)).query)
+
+    one = "11111111-1111-1111-1111-111111111111"
+    async with serve(settings, routes=[Route("/search", search)]) as client:
+        found = await client.get(f"/search?tags=a&tags=b&ids={one}&limit=1&limit=2")
+        assert found.json() == {"tags": ["a", "b"], "ids": [one], "limit": 2}
+        assert (await client.get("/search")).json() == {"tags": [], "ids": None, "limit": 10}
+        problem = assert_problem(await client.get("/search?ids=1&ids=2"), 422)
+        assert [error["pointer"] for error in problem["errors"]] == ["/ids/0", "/ids/1"]
