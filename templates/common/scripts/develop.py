@@ -1,7 +1,8 @@
 """The commands behind `make run`, `make migrate` and `make migration`.
 
 They use the database that DATABASE_URL names in the environment or in `.env`. Without it they start
-a PostgreSQL server of their own, which keeps its data in `.postgres`.
+a PostgreSQL server of their own, which keeps its data in `.postgres`. Other settings that are not
+set are taken from `.env.development`.
 """
 
 import argparse
@@ -77,9 +78,12 @@ def main() -> None:
     if arguments.command == "migration" and not arguments.message:
         raise SystemExit('A migration needs a message: make migration m="add tags to notes"')
 
-    # The environment wins over .env, and an empty variable is not set, as in settings.py.
+    # The environment wins over .env, which wins over .env.development. An empty variable is not set.
     environment = {name: value for name, value in os.environ.items() if value}
     variables = {**dotenv_values(".env"), **environment}
+    for name, value in dotenv_values(".env.development").items():
+        if value and not variables.get(name):
+            variables[name] = os.environ[name] = value
     with database(variables.get("DATABASE_URL")) as os.environ["DATABASE_URL"]:
         alembic("upgrade", "head")
         if arguments.command == "migration":

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -17,6 +18,8 @@ from tests.postgres_proxy import PostgresProxy
 from tests.process import ServiceProcess, run_service
 from tests.serving import Settings, metadata, serve
 from tests.temporary_database import Sql, alembic, temporary_database
+
+DEVELOPMENT = Path(__file__).parent.parent / ".env.development"
 
 
 @pytest.fixture(scope="session")
@@ -34,13 +37,26 @@ def server_url() -> Iterator[str]:
 
 @pytest.fixture(scope="session", autouse=True)
 def environment(server_url: str) -> Iterator[None]:
-    """An environment without the developer's settings, and logging at the level `info`."""
+    """An environment with the settings of .env.development instead of the developer's.
+
+    Logs are written at the level `info`, for a console.
+    """
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
             if name.lower() in Settings.model_fields:
                 patch.delenv(name)
-        info = structlog.make_filtering_bound_logger(logging.INFO)
-        structlog.configure(wrapper_class=info)
+        for name, value in dotenv_values(DEVELOPMENT).items():
+            patch.setenv(name, value or "")
+        structlog.configure(
+            # Rich would print the local variables of every frame.
+            processors=[
+                structlog.processors.add_log_level,
+                structlog.dev.ConsoleRenderer(
+                    colors=False, exception_formatter=structlog.dev.plain_traceback
+                ),
+            ],
+            wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        )
         yield
 
 
