@@ -119,6 +119,8 @@ async def fail_in_every_way(program: Combination, database_url: str, folder: Pat
         await ask("exception", "GET", "/fail")
         await ask("exception-late", "GET", "/fail-late")
         for sqlstate, timing in [
+            ("P0001", "IMMEDIATE"),
+            ("P0001", "DEFERRED"),
             ("23514", "IMMEDIATE"),
             ("23514", "DEFERRED"),
             ("40001", "DEFERRED"),
@@ -179,8 +181,10 @@ async def fail_in_every_way(program: Combination, database_url: str, folder: Pat
     assert statuses == {
         "exception": 500,
         "exception-late": 0,
-        "23514-IMMEDIATE": 500,
-        "23514-DEFERRED": 500,
+        "P0001-IMMEDIATE": 500,
+        "P0001-DEFERRED": 500,
+        "23514-IMMEDIATE": 422,
+        "23514-DEFERRED": 422,
         "40001-DEFERRED": 503,
         "other-tables": 500,
         "other-tables-read": 500,
@@ -209,5 +213,5 @@ async def fail_in_every_way(program: Combination, database_url: str, folder: Pat
     for failure, status in statuses.items():
         of_request = [line for line in lines if line.get("request_id") == failure]
         levels = [line["level"] for line in of_request if line["message"] != "request"]
-        expected = {0: ["error"], 500: ["error"], 200: [], 413: []}
+        expected = {0: ["error"], 500: ["error"], 422: ["info"], 200: [], 413: []}
         assert levels == expected.get(status, ["warning"]), of_request

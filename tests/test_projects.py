@@ -23,6 +23,7 @@ UserOf = Callable[..., ProjectUser]
 
 FILES = [
     ".dockerignore",
+    ".env.development",
     ".env.example",
     ".github/workflows/test.yml",
     ".gitignore",
@@ -48,6 +49,7 @@ FILES = [
     "scripts/upstream.py",
     "src/notes_service/__init__.py",
     "src/notes_service/app.py",
+    "src/notes_service/constraints.py",
     "src/notes_service/database.py",
     "src/notes_service/docs.py",
     "src/notes_service/domains.py",
@@ -96,6 +98,7 @@ FILES = [
     "tests/serving.py",
     "tests/temporary_database.py",
     "tests/test_app.py",
+    "tests/test_constraints.py",
     "tests/test_database.py",
     "tests/test_documentation.py",
     "tests/test_errors.py",

@@ -4,6 +4,7 @@ import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from json import dumps
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import structlog
@@ -15,6 +16,8 @@ from starlette.responses import Response
 from .route_table import route_path, route_table
 
 log = structlog.get_logger()
+
+PACKAGE = str(Path(__file__).parent)
 
 
 class ValidationProblem(BaseModel):
@@ -94,6 +97,50 @@ class StatementOutdated(TransactionConflict):
     detail = "The database was altered at this moment: try again later."
 
 
+class ConstraintViolation(ServiceError):
+    """A constraint of the database refuses the change: see constraints.py."""
+
+    status = 409
+    detail = "The change conflicts with what is stored."
+
+
+class UniqueViolation(ConstraintViolation):
+    detail = "A value that must be unique is used already."
+
+
+class ForeignKeyViolation(ConstraintViolation):
+    detail = "The change refers to something that does not exist, or removes what is referred to."
+
+
+class ExclusionViolation(ConstraintViolation):
+    detail = "The change overlaps with something that is stored."
+
+
+class ValueRefused(InvalidRequest):
+    """The database refuses a value. A model of pydantic that refuses it can name its place."""
+
+    reason: ClassVar[str]
+
+    def __init__(self) -> None:
+        super().__init__([validation_problem("body", [], self.reason)])
+
+
+class ValueMissing(ValueRefused):
+    reason = "a value is missing or null"
+
+
+class ValueNotAllowed(ValueRefused):
+    reason = "a value is not allowed"
+
+
+class TextTooLong(ValueRefused):
+    reason = "a text is too long"
+
+
+class NumberOutOfRange(ValueRefused):
+    reason = "a number is out of range"
+
+
 class NestedCheckout(RuntimeError):
     """A task that holds a connection asked for another one, so it might wait for itself."""
 
@@ -147,15 +194,13 @@ DETAILS = {
 
 async def on_service_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ServiceError)
+    # The message of the cause is left out: it may hold SQL, values or the server's address.
+    names = names_in(error)
     if isinstance(error, DatabaseUnavailable):
-        # The message of the cause is left out: it may hold SQL, values or the server's address.
-        cause = error.__cause__
-        log.warning(
-            "unavailable",
-            reason=type(error).__name__,
-            cause=type(cause).__name__ if cause else None,
-            sqlstate=getattr(cause, "sqlstate", None),
-        )
+        cause = type(error.__cause__).__name__ if error.__cause__ else None
+        log.warning("unavailable", reason=type(error).__name__, cause=cause, **names)
+    elif names:
+        log.info("refused by the database", reason=type(error).__name__, **names)
     problems = error.problems if isinstance(error, InvalidRequest) else None
     return problem(error.status, error.detail, error.headers, problems)
 
@@ -172,19 +217,37 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
     return problem(status, DETAILS.get(status, error.detail), headers)
 
 
+def names_in(error: BaseException | None) -> dict[str, str]:
+    """Return the SQLSTATE, schema, table, column and constraint that PostgreSQL's error names.
+
+    error: an error of asyncpg, or one that was raised `from` it. Other errors name nothing.
+    """
+    while error is not None and not hasattr(error, "constraint_name"):
+        error = error.__cause__
+    fields = {
+        "sqlstate": "sqlstate",
+        "schema": "schema_name",
+        "table": "table_name",
+        "column": "column_name",
+        "constraint": "constraint_name",
+    }
+    names = {name: getattr(error, field, None) for name, field in fields.items()}
+    return {name: value for name, value in names.items() if value}
+
+
 def frames(error: BaseException) -> list[str]:
-    """Return where `error` was raised: the last frames of its traceback."""
-    return [
-        f"{frame.filename}:{frame.lineno} {frame.name}"
-        for frame in traceback.extract_tb(error.__traceback__)[-8:]
-    ]
+    """Return where `error` was raised: the frames of this package, and the last frame.
+
+    Those of libraries in between are left out. With the ORM there are more than twenty.
+    """
+    stack = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in stack[:-1] if frame.filename.startswith(PACKAGE)]
+    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in [*own[-8:], *stack[-1:]]]
 
 
 def unexpected(error: Exception) -> Response:
-    """Log where `error` was raised, and return a 500."""
-    log.error("unexpected error", error=type(error).__name__, at=frames(error))
-    # The message may hold SQL and users' data, so it is logged for debugging only.
-    log.debug("unexpected error", exc_info=error)
+    """Log `error`, and return a 500. An error tracker such as Sentry is told here."""
+    log.error("unexpected error", exc_info=error)
     return problem(500, "The service failed. Its log has the reason under the request id.")
 
 

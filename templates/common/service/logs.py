@@ -9,7 +9,7 @@ import orjson
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from .errors import frames
+from .errors import frames, names_in
 from .settings import Settings
 
 # The id of the current request.
@@ -32,16 +32,25 @@ def write_json(logger: WrappedLogger, name: str, event: EventDict) -> str:
     return orjson.dumps(event, default=repr, option=orjson.OPT_UTC_Z).decode()
 
 
-def hide_exception(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
-    """Replace the exception of a library's line by its type and its frames, without its message."""
+def summarize_exception(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
+    """Replace an exception by its type, its frames and the constraint that it names.
+
+    Its message may hold SQL and users' data.
+    """
     exception = event.pop("exc_info", None)
-    if isinstance(exception, tuple) and exception[1] is not None:
-        event["error"], event["at"] = exception[0].__name__, frames(exception[1])
+    if isinstance(exception, tuple):  # in the lines of libraries
+        exception = exception[1]
+    if isinstance(exception, BaseException):
+        event["error"], event["at"] = type(exception).__name__, frames(exception)
+        event.update(names_in(exception))
     return event
 
 
 def configure(settings: Settings) -> None:
-    """Write the logs of this service and its libraries to standard output, one line an event."""
+    """Write the logs of this service and its libraries to standard output, one line an event.
+
+    Tracebacks are shown on a console, and in JSON at the level `debug`.
+    """
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     shared: list[Processor] = [
         add_request_id,
@@ -49,11 +58,15 @@ def configure(settings: Settings) -> None:
     ]
     render: list[Processor]
     if settings.log_format == "json":
+        if level > logging.DEBUG:
+            shared.append(summarize_exception)
         render = [write_json]
     else:
         render = [
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty()),
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stdout.isatty(), exception_formatter=structlog.dev.plain_traceback
+            ),
         ]
     structlog.configure(
         processors=[*shared, *render],
@@ -64,8 +77,7 @@ def configure(settings: Settings) -> None:
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            # A message may hold SQL and users' data, so it is logged for debugging only.
-            foreign_pre_chain=[*shared, *([hide_exception] if level > logging.DEBUG else [])],
+            foreign_pre_chain=shared,
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render],
         )
     )

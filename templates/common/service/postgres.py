@@ -7,32 +7,33 @@ from typing import Any
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-from .errors import (
-    DatabaseReadOnly,
-    DatabaseUnavailable,
-    StatementOutdated,
-    StatementTimeout,
-    TransactionConflict,
-    TransactionNotCommitted,
-)
+from . import errors
 from .settings import DatabaseSettings
 
-# Errors that the caller did not cause, by SQLSTATE or by its class (the first two characters):
+# What callers are told, by SQLSTATE or by its class (the first two characters):
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
-ERRORS_BY_SQLSTATE: Mapping[str, type[DatabaseUnavailable]] = {
-    "08": DatabaseUnavailable,  # connection exception
-    "25006": DatabaseReadOnly,
-    "25P03": StatementTimeout,  # idle in a transaction for too long, when the next statement came
-    "25P04": StatementTimeout,  # the transaction took too long
-    "28": DatabaseUnavailable,  # the server does not accept the user
-    "3D000": DatabaseUnavailable,  # the database does not exist (yet)
-    "40001": TransactionConflict,  # serialization failure
-    "40P01": TransactionConflict,  # deadlock
-    "53": DatabaseUnavailable,  # out of connections, memory or disk
-    "55P03": StatementTimeout,  # lock not available
-    "57": DatabaseUnavailable,  # the server is shutting down
-    "57014": StatementTimeout,
-    "58": DatabaseUnavailable,  # a system error on the server
+ERRORS_BY_SQLSTATE: Mapping[str, type[errors.ServiceError]] = {
+    "08": errors.DatabaseUnavailable,  # connection exception
+    "22001": errors.TextTooLong,
+    "22003": errors.NumberOutOfRange,
+    "23001": errors.ForeignKeyViolation,  # of ON DELETE RESTRICT, since PostgreSQL 18
+    "23502": errors.ValueMissing,
+    "23503": errors.ForeignKeyViolation,
+    "23505": errors.UniqueViolation,
+    "23514": errors.ValueNotAllowed,
+    "23P01": errors.ExclusionViolation,
+    "25006": errors.DatabaseReadOnly,
+    "25P03": errors.StatementTimeout,  # idle in a transaction, when the next statement came
+    "25P04": errors.StatementTimeout,  # the transaction took too long
+    "28": errors.DatabaseUnavailable,  # the server does not accept the user
+    "3D000": errors.DatabaseUnavailable,  # the database does not exist (yet)
+    "40001": errors.TransactionConflict,  # serialization failure
+    "40P01": errors.TransactionConflict,  # deadlock
+    "53": errors.DatabaseUnavailable,  # out of connections, memory or disk
+    "55P03": errors.StatementTimeout,  # lock not available
+    "57": errors.DatabaseUnavailable,  # the server is shutting down
+    "57014": errors.StatementTimeout,
+    "58": errors.DatabaseUnavailable,  # a system error on the server
 }
 
 
@@ -56,9 +57,9 @@ class CommitCheckedConnection(asyncpg.Connection):
         except asyncpg.TransactionRollbackError as error:
             # Not a TransactionConflict, which is tried again. This conflict could be, but one rule is
             # easier to keep: after COMMIT was sent nothing is tried again.
-            raise DatabaseUnavailable from error
+            raise errors.DatabaseUnavailable from error
         if status == "ROLLBACK":
-            raise TransactionNotCommitted
+            raise errors.TransactionNotCommitted
         return status
 
 
@@ -82,25 +83,27 @@ def connect_options(settings: DatabaseSettings) -> dict[str, Any]:
     return options
 
 
-def translate(error: BaseException, *, is_usable: bool) -> DatabaseUnavailable | None:
-    """Return the 503 for an error of asyncpg that the caller did not cause, else None.
+def translate(error: BaseException, *, is_usable: bool) -> errors.ServiceError | None:
+    """Return what callers are told about an error of asyncpg, or None: then it is a 500.
 
     is_usable: whether the connection can still be used. A TimeoutError of other code inside a block
     of `connection()` or `transaction()` is taken for one of asyncpg.
     """
     if isinstance(error, asyncpg.InvalidCachedStatementError):
-        return StatementOutdated()
+        return errors.StatementOutdated()
+    if isinstance(error, asyncpg.DataError) and isinstance(error.__cause__, OverflowError):
+        return errors.NumberOutOfRange()  # asyncpg did not send it
     if isinstance(error, asyncpg.PostgresError):
         sqlstate = error.sqlstate or ""
-        unavailable = ERRORS_BY_SQLSTATE.get(sqlstate) or ERRORS_BY_SQLSTATE.get(sqlstate[:2])
-        return unavailable() if unavailable else None
+        service_error = ERRORS_BY_SQLSTATE.get(sqlstate) or ERRORS_BY_SQLSTATE.get(sqlstate[:2])
+        return service_error() if service_error else None
     if isinstance(error, TimeoutError):
-        return StatementTimeout()
+        return errors.StatementTimeout()
     # asyncpg raises InterfaceError for a lost connection, but for wrong arguments, too, and other
     # code may raise ConnectionError.
     is_lost = isinstance(error, asyncpg.InterfaceError | ConnectionError) and not is_usable
     if is_lost or isinstance(error, asyncpg.InternalClientError):
-        return DatabaseUnavailable()
+        return errors.DatabaseUnavailable()
     return None
 
 

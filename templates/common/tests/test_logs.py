@@ -9,11 +9,24 @@ from typing import Any, TypeAlias
 
 import pytest
 import structlog
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 from starlette.testclient import TestClient
 
+from service.database import Database
+
+from tests.raw_sql import execute
 from tests.serving import Settings, assert_problem
 
 Load: TypeAlias = Callable[..., TestClient]
+
+
+async def divide(request: Request) -> Response:
+    database: Database = request.scope["state"]["database"]
+    async with database.connection() as connection:
+        await execute(connection, "SELECT 1 / 0")
+    return Response(status_code=204)
 
 
 @pytest.fixture
@@ -32,11 +45,13 @@ def load(
         app = runpy.run_module(Settings.__module__.replace("settings", "main"))["app"]
         structlog.configure(cache_logger_on_first_use=False)  # a cached logger cannot be restored
         logging.getLogger("httpx2").setLevel(logging.WARNING)  # the test's client logs, too
+        app.router.routes.append(Route("/divide", divide))
         return TestClient(app)
 
     yield load
     structlog.configure(**configuration)
-    root.handlers, root.level = handlers, level
+    root.handlers = handlers
+    root.setLevel(level)
 
 
 def test_request_is_logged_as_one_line(load: Load, capsys: pytest.CaptureFixture[str]) -> None:
@@ -74,3 +89,25 @@ def test_console_format_is_text(load: Load, capsys: pytest.CaptureFixture[str]) 
 def test_log_level_hides_lower_levels(load: Load, capsys: pytest.CaptureFixture[str]) -> None:
     load(LOG_LEVEL="warning").get("/health/live")
     assert capsys.readouterr().out == ""
+
+
+def test_unexpected_error_is_logged_without_its_message(
+    load: Load, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with load() as client:
+        assert_problem(client.get("/divide"), 500)
+    [line, _] = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert (line["level"], line["sqlstate"]) == ("error", "22012")
+    assert any("middleware.py" in frame for frame in line["at"])
+    assert "division by zero" not in str(line)
+
+
+@pytest.mark.parametrize("environment", [{"LOG_FORMAT": "console"}, {"LOG_LEVEL": "debug"}])
+def test_traceback_is_shown_to_developers(
+    load: Load, capsys: pytest.CaptureFixture[str], environment: dict[str, str]
+) -> None:
+    with load(**environment) as client:
+        assert_problem(client.get("/divide"), 500)
+    log = capsys.readouterr().out
+    assert "Traceback" in log
+    assert "division by zero" in log

@@ -15,7 +15,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.notes.queries import create
+from service.database import Database
+from service.errors import NumberOutOfRange, frames
+from service.notes import queries
 
 from tests.notes.upstream import Answer, Note, UpstreamStub
 from tests.postgres_proxy import PostgresProxy
@@ -91,7 +93,10 @@ async def test_commit_comes_before_first_byte_of_response(
     assert stored_at_response == [await stored_notes(sql)] != [before]
 
 
-@pytest.mark.parametrize(("sqlstate", "status"), [("23514", 500), ("40001", 503), ("53100", 503)])
+@pytest.mark.parametrize(
+    ("sqlstate", "status"),
+    [("P0001", 500), ("23514", 422), ("23505", 409), ("40001", 503), ("53100", 503)],
+)
 @pytest.mark.parametrize(("method", "path", "body"), WRITES[:3])
 async def test_failed_commit_returns_error_and_releases_connection(
     client: AsyncClient,
@@ -280,7 +285,7 @@ async def test_interrupted_handler_stores_nothing(settings: Settings, sql: Sql, 
 
     async def handler(request: Request) -> Response:
         async with request.state.database.transaction() as transaction:
-            await create(transaction, "one", "")
+            await queries.create(transaction, "one", "")
             written.set()
             if end == "raise":
                 raise RuntimeError
@@ -309,7 +314,7 @@ async def test_swallowed_error_does_not_turn_rollback_into_success(
     async def handler(request: Request) -> Response:
         async with request.state.database.transaction() as transaction:
             with suppress(Exception):
-                await create(transaction, "one", "")
+                await queries.create(transaction, "one", "")
         return Response(status_code=201)
 
     async with serve(settings, routes=[Route("/swallow", handler)]) as client:
@@ -374,3 +379,23 @@ async def test_requests_execute_the_fewest_possible_statements(
     assert before_call == ["SELECT"]
     # Behind PgBouncer the next transaction may run where a named statement was not prepared.
     assert not pgbouncer or postgres_proxy.prepared_names == {""}
+
+
+async def test_number_that_its_column_cannot_hold_returns_422(settings: Settings) -> None:
+    """The driver refuses it, PostgreSQL never sees it. The API has limits against it of its own."""
+    async with Database(settings) as database:
+        with pytest.raises(NumberOutOfRange):
+            async with database.connection() as connection:
+                await queries.history(connection, 1, 2**31, 1)
+
+
+async def test_error_is_located_in_the_query_that_raised_it(
+    settings: Settings, sql: Sql, fail_writes: FailWrites
+) -> None:
+    """The log line of a 500 says so, however many frames the libraries have."""
+    await fail_writes("P0001", at_commit=False)
+    async with Database(settings) as database:
+        with pytest.raises(Exception) as raised:
+            async with database.transaction() as transaction:
+                await queries.create(transaction, "one", "")
+    assert any("queries.py" in frame and "create" in frame for frame in frames(raised.value))

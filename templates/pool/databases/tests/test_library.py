@@ -2,10 +2,10 @@
 
 from collections.abc import AsyncIterator
 
-import asyncpg
 import pytest
 
 from service.database import Database
+from service.errors import UniqueViolation
 
 from tests.raw_sql import execute
 from tests.serving import Settings
@@ -25,6 +25,6 @@ async def test_failed_commit_of_the_library_does_not_lose_the_connection(
 ) -> None:
     """`connection.transaction()` of the library does not release it: `Database` does."""
     for _ in range(3):  # the pool has one connection
-        with pytest.raises(asyncpg.UniqueViolationError):
+        with pytest.raises(UniqueViolation):
             async with database.connection() as connection, connection.transaction():
                 await execute(connection, "INSERT INTO late VALUES (1), (1)")

@@ -103,8 +103,8 @@ class Database:
             yield connection
         except BaseException as error:
             is_usable = await reset_or_close(connection, error)
-            if unavailable := translate(error, is_usable=is_usable):
-                raise unavailable from error
+            if service_error := translate(error, is_usable=is_usable):
+                raise service_error from error
             raise
         finally:
             await self._release(connection)

@@ -25,6 +25,10 @@ Connection: TypeAlias = AsyncSession
 Transaction = NewType("Transaction", AsyncSession)
 
 
+class ChangesNotStored(RuntimeError):
+    """Objects were added, changed or deleted outside a transaction, so they are not stored."""
+
+
 class Database:
     """A pool of connections. Each is opened when it is first needed.
 
@@ -91,12 +95,14 @@ class Database:
         session = AsyncSession(connection, expire_on_commit=False, close_resets_only=False)
         try:
             yield session
+            if session.new or session.dirty or session.deleted:  # after a COMMIT there are none
+                raise ChangesNotStored
             await session.close()
         except BaseException as error:
             cause = driver_error(error)
             is_usable = await self._roll_back(session, connection, cause)
-            if unavailable := translate(cause, is_usable=is_usable):
-                raise unavailable from cause
+            if service_error := translate(cause, is_usable=is_usable):
+                raise service_error from cause
             raise
         finally:
             try:

@@ -14,17 +14,22 @@ from sqlalchemy.exc import (
     DBAPIError,
     InvalidRequestError,
     PendingRollbackError,
-    SQLAlchemyError,
 )
 
-from service.database import Database
+from service.constraints import constraint_errors
+from service.database import ChangesNotStored, Database
 from service.engine import driver_error
-from service.errors import DatabaseUnavailable
+from service.errors import DatabaseUnavailable, ServiceError, TextTooLong
 from service.notes import queries
-from service.notes.models import Note
+from service.notes.models import Note, Revision
 
 from tests.serving import Settings
 from tests.temporary_database import Sql
+
+
+class RevisionExists(ServiceError):
+    status = 409
+    detail = "There is a revision with this version."
 
 
 @pytest.fixture
@@ -73,13 +78,46 @@ async def test_commit_flushes_what_was_added(database: Database, sql: Sql) -> No
     assert await sql.fetchval("SELECT count(*) FROM notes") == 1
 
 
+async def test_change_without_a_transaction_is_an_error(database: Database, sql: Sql) -> None:
+    async with database.transaction() as transaction:
+        note = await queries.create(transaction, "one", "")
+    with pytest.raises(ChangesNotStored):
+        async with database.connection() as connection:
+            connection.add(Note(title="two", body=""))
+    with pytest.raises(ChangesNotStored):
+        async with database.connection() as connection:
+            (await queries.get(connection, note.id)).title = "two"
+    with pytest.raises(ChangesNotStored):
+        async with database.connection() as connection:
+            await connection.delete(await queries.get(connection, note.id))
+    assert await sql.fetchval("SELECT array_agg(title) FROM notes") == ["one"]
+
+
 async def test_error_of_a_flush_is_not_swallowed_by_the_commit(
     database: Database, sql: Sql
 ) -> None:
-    with pytest.raises(SQLAlchemyError):
+    with pytest.raises(TextTooLong):
         async with database.transaction() as transaction:
             transaction.add(Note(title="too long" * 100, body=""))
     assert await sql.fetchval("SELECT count(*) FROM notes") == 0
+
+
+@pytest.mark.parametrize("flush", [True, False])
+async def test_domain_can_answer_a_violation_at_a_flush(
+    database: Database, sql: Sql, *, flush: bool
+) -> None:
+    """Whether the handler flushes or the COMMIT does."""
+    async with database.transaction() as transaction:
+        await queries.create(transaction, "one", "")
+    with pytest.raises(RevisionExists):
+        async with (
+            constraint_errors(note_revisions_pkey=RevisionExists),
+            database.transaction() as transaction,
+        ):
+            transaction.add(Revision(note_id=1, version=1, title="two", body=""))
+            if flush:
+                await transaction.flush()
+    assert await sql.fetchval("SELECT array_agg(title) FROM note_revisions") == ["one"]
 
 
 async def test_swallowed_error_of_a_flush_fails_the_block(database: Database, sql: Sql) -> None:
