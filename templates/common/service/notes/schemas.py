@@ -1,69 +1,22 @@
 """The JSON that requests carry and that answers carry."""
 
-import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    model_validator,
-)
-from pydantic.json_schema import SkipJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ..etags import MAX_VERSION
+from ..fields import MAX_BIGINT, Digits, Flag, Limit, NotNull, Text
 
 # The operations on a new note, by the names of their handlers.
 LINKS: dict[str, Any] = {
     name: {"operationId": f"notes-{name}", "parameters": {"note_id": "$response.body#/id"}}
     for name in ("get_note", "change_note", "delete_note", "list_revisions", "synchronize_note")
 }
-WHOLE = re.compile(r"-?[0-9]{1,20}", re.ASCII)
-BIGINT_END = 2**63  # the first integer that a bigint cannot hold; a float holds it exactly
 
-
-def without_nul(text: str) -> str:
-    if "\0" in text:
-        raise ValueError("must not contain NUL characters, which PostgreSQL cannot store")
-    return text
-
-
-def not_null(value: object) -> object:
-    if value is None:
-        raise ValueError("must not be null: leave it out to keep it as it is")
-    return value
-
-
-def not_nullable(schema: dict[str, Any]) -> None:
-    """Describe a field that may be left out but must not be null."""
-    del schema["default"]
-    schema.update(schema.pop("anyOf")[0])
-
-
-def digits(value: object) -> object:
-    """Refuse the numbers that Python reads but the API does not describe: 1_0, 1.0, ' 1'."""
-    if isinstance(value, str) and not WHOLE.fullmatch(value):
-        raise ValueError("must be a whole number, written in digits")
-    return value
-
-
-def true_or_false(value: object) -> object:
-    if isinstance(value, str) and value not in ("true", "false"):
-        raise ValueError("must be true or false")
-    return value
-
-
-NO_NUL = Field(json_schema_extra={"not": {"pattern": r"\u0000"}})
-Title = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(without_nul), NO_NUL]
-Body = Annotated[str, Field(max_length=100_000), AfterValidator(without_nul), NO_NUL]
-OPTIONAL = Field(json_schema_extra=not_nullable)
-Whole = BeforeValidator(digits)
-NoteId = Annotated[int, Field(ge=1, lt=BIGINT_END), Whole]
-Limit = Annotated[int, Field(ge=1, le=100), Whole]
+Title = Annotated[Text, Field(min_length=1, max_length=200)]
+Body = Annotated[Text, Field(max_length=100_000)]
 
 
 class NewNote(BaseModel):
@@ -78,8 +31,8 @@ class NoteChange(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"minProperties": 1})
 
-    title: Annotated[Title | None, BeforeValidator(not_null), OPTIONAL] = None
-    body: Annotated[Body | None, BeforeValidator(not_null), OPTIONAL] = None
+    title: NotNull[Title] = None
+    body: NotNull[Body] = None
 
     @model_validator(mode="after")
     def require_a_field(self) -> Self:
@@ -121,15 +74,15 @@ class NoteQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     limit: Limit = 50
-    after: Annotated[int, Field(ge=0, lt=BIGINT_END), Whole] = 0
-    synchronized: Annotated[bool | SkipJsonSchema[None], BeforeValidator(true_or_false)] = None
+    after: Annotated[int, Field(ge=0, le=MAX_BIGINT), Digits] = 0
+    synchronized: NotNull[Flag] = None
 
 
 class RevisionQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     limit: Limit = 50
-    before: Annotated[int, Field(ge=1, le=MAX_VERSION), Whole] = MAX_VERSION
+    before: Annotated[int, Field(ge=1, le=MAX_VERSION), Digits] = MAX_VERSION
 
 
 class NotePage(BaseModel):

@@ -5,6 +5,7 @@ from typing import Annotated, cast
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from ..etags import etag, is_known
+from ..fields import Id
 from ..openapi import header, links, problems
 from ..requests import DatabaseDependency, IfMatch
 from ..retry import retry_on_conflict
@@ -15,7 +16,7 @@ from .upstream import Upstream
 
 router = APIRouter(prefix="/notes", tags=["notes"])
 
-NoteId = Annotated[schemas.NoteId, Path()]
+NoteId = Annotated[Id, Path()]
 
 
 async def get_upstream(request: Request) -> Upstream:

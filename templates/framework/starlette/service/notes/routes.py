@@ -9,6 +9,7 @@ from starlette.routing import Route
 
 from .. import openapi
 from ..etags import etag, is_known, versions
+from ..fields import Id
 from ..requests import answer, read
 from ..retry import retry_on_conflict
 from . import queries, schemas
@@ -19,7 +20,7 @@ describe = partial(openapi.describe, tag="notes")
 
 
 class NotePath(BaseModel):
-    note_id: schemas.NoteId
+    note_id: Id
 
 
 class OneNote(BaseModel):

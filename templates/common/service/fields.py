@@ -1,0 +1,96 @@
+"""Types of fields: what a request may carry so that PostgreSQL can store it.
+
+They are types for models of pydantic, and `Annotated` narrows them: a name of at most 100
+characters is `Annotated[Text, Field(max_length=100)]`.
+"""
+
+import re
+from math import isfinite
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
+
+Value = TypeVar("Value")
+
+# The largest bigint that a float holds exactly: a bigint ends at 2**63 - 1, and some readers of the
+# OpenAPI schema take numbers for floats, to which that is 2**63.
+MAX_BIGINT = 2**63 - 1024
+
+
+def refuse_all_but_whole_numbers(value: object) -> object:
+    """Refuse what pydantic reads as an int, but the API does not describe: 1_0, ' 1', '1.0', true."""
+    is_other_text = isinstance(value, str) and not re.fullmatch("-?[0-9]+", value)
+    if is_other_text or isinstance(value, bool):
+        raise ValueError("must be a whole number, written in digits")
+    return value
+
+
+def refuse_all_but_true_and_false(value: object) -> object:
+    """Refuse what pydantic reads as a bool, but the API does not describe: 1, 'on', 'no'."""
+    if not isinstance(value, bool) and value not in ("true", "false"):
+        raise ValueError("must be true or false")
+    return value
+
+
+def refuse_null(value: object) -> object:
+    if value is None:
+        raise ValueError("must not be null: leave it out to keep it as it is")
+    return value
+
+
+def describe_without_null(schema: dict[str, Any]) -> None:
+    schema.pop("default", None)
+    schema.update(schema.pop("anyOf")[0])
+
+
+def refuse_what_jsonb_cannot_hold(value: JsonValue) -> JsonValue:
+    """Look at every string, key and number in `value`, however deep."""
+    parts = [value]
+    while parts:
+        part = parts.pop()
+        if isinstance(part, dict):
+            parts.extend([*part.keys(), *part.values()])
+        elif isinstance(part, list):
+            parts.extend(part)
+        elif isinstance(part, float) and not isfinite(part):
+            raise ValueError("must not contain NaN or a number too large for a float")
+        elif isinstance(part, str) and ("\0" in part or not is_unicode(part)):
+            raise ValueError("must not contain NUL characters or halves of surrogate pairs")
+    return value
+
+
+def is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+# Text without NUL characters, which PostgreSQL cannot store. A pattern of your own replaces this
+# one, so it must not match NUL either: `^[a-z-]+$` does not.
+Text = Annotated[
+    str, Field(pattern=r"^[^\x00]*$", json_schema_extra={"not": {"pattern": r"\u0000"}})
+]
+
+# For whole numbers that may come from a path or a query, after their limits:
+# `Annotated[int, Field(ge=0, le=9), Digits]`.
+Digits = BeforeValidator(refuse_all_but_whole_numbers)
+
+# The key of a row: a bigint of 1 or more.
+Id = Annotated[int, Field(ge=1, le=MAX_BIGINT), Digits]
+
+# How many items a page has at most.
+Limit = Annotated[int, Field(ge=1, le=100), Digits]
+
+# True or false, in a query, too.
+Flag = Annotated[bool, BeforeValidator(refuse_all_but_true_and_false)]
+
+# A field that may be left out, and is None then, but must not be null: `name: NotNull[Text] = None`.
+NotNull = Annotated[
+    Value | None, BeforeValidator(refuse_null), Field(json_schema_extra=describe_without_null)
+]
+
+# What a column of the type JSONB holds: any JSON without NUL characters and lone surrogates, in at
+# most 250 levels.
+Json = Annotated[JsonValue, AfterValidator(refuse_what_jsonb_cannot_hold)]
