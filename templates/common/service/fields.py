@@ -12,9 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
 
 Value = TypeVar("Value")
 
-# The largest bigint that a float holds exactly: a bigint ends at 2**63 - 1, and some readers of the
-# OpenAPI schema take numbers for floats, to which that is 2**63.
-MAX_BIGINT = 2**63 - 1024
+BIGINT_END = 2**63  # the first number that a bigint cannot hold
 
 
 def refuse_all_but_whole_numbers(value: object) -> object:
@@ -29,6 +27,12 @@ def refuse_all_but_true_and_false(value: object) -> object:
     """Refuse what pydantic reads as a bool, but the API does not describe: 1, 'on', 'no'."""
     if not isinstance(value, bool) and value not in ("true", "false"):
         raise ValueError("must be true or false")
+    return value
+
+
+def refuse_what_bigint_cannot_hold(value: int) -> int:
+    if value >= BIGINT_END:
+        raise ValueError("must fit into a bigint")
     return value
 
 
@@ -77,8 +81,14 @@ Text = Annotated[
 # `Annotated[int, Field(ge=0, le=9), Digits]`.
 Digits = BeforeValidator(refuse_all_but_whole_numbers)
 
-# The key of a row: a bigint of 1 or more.
-Id = Annotated[int, Field(ge=1, le=MAX_BIGINT), Digits]
+# The key of a row: a bigint of 1 or more. The schema says so by its format, because JSON readers
+# that take numbers for floats round the largest bigint up.
+Id = Annotated[
+    int,
+    Field(ge=1, json_schema_extra={"format": "int64"}),
+    AfterValidator(refuse_what_bigint_cannot_hold),
+    Digits,
+]
 
 # How many items a page has at most.
 Limit = Annotated[int, Field(ge=1, le=100), Digits]

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import pytest
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from service.fields import MAX_BIGINT, Digits, Flag, Id, Json, Limit, NotNull, Text
+from service.fields import Digits, Flag, Id, Json, Limit, NotNull, Text
 
 Slug = Annotated[Text, Field(min_length=2, max_length=9, pattern="^[a-z-]+$")]
 Page = Annotated[int, Field(ge=0, le=9), Digits]
@@ -30,7 +30,7 @@ def accepts(field: Any, value: object) -> bool:
     [
         (Text, ["", "a", "\U0001f600\n"], ["a\0", "\ud800", 1, None]),
         (Slug, ["ab", "a-b"], ["a", "a" * 10, "Ab", "a\0", "ab\n"]),
-        (Id, ["1", 1, MAX_BIGINT], ["0", 0, MAX_BIGINT + 1, 2**63, "1_0", " 1", "1.0", "٣", True]),
+        (Id, ["1", 1, 2**63 - 1], ["0", 0, 2**63, "1_0", " 1", "1.0", "٣", True]),
         (list[Id], [[], ["1", "2"]], [["1", "0"], ["1", True]]),
         (Limit, ["1", 100], ["0", "101", "", "-1"]),
         (Page, ["0", "9"], ["-1", "10", "x", "9" * 5000]),

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ..etags import MAX_VERSION
-from ..fields import MAX_BIGINT, Digits, Flag, Limit, NotNull, Text
+from ..fields import BIGINT_END, Digits, Flag, Limit, NotNull, Text
 
 # The operations on a new note, by the names of their handlers.
 LINKS: dict[str, Any] = {
@@ -74,7 +74,7 @@ class NoteQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     limit: Limit = 50
-    after: Annotated[int, Field(ge=0, le=MAX_BIGINT), Digits] = 0
+    after: Annotated[int, Field(ge=0, lt=BIGINT_END), Digits] = 0
     synchronized: NotNull[Flag] = None
 
 
