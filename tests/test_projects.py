@@ -45,6 +45,7 @@ FILES = [
     "migrations/versions/2026_11_22_1210_notes_not_synchronized.py",
     "pyproject.toml",
     "scripts/develop.py",
+    "scripts/openapi.py",
     "scripts/postgres.py",
     "scripts/upstream.py",
     "src/notes_service/__init__.py",

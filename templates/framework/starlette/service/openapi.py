@@ -15,6 +15,7 @@ from openapi_pydantic import (
     PathItem,
     RequestBody,
     Response,
+    Server,
 )
 from openapi_pydantic.util import PydanticSchema, construct_open_api_with_schema_class
 from pydantic import BaseModel
@@ -63,7 +64,8 @@ def describe(
                 *(parameters(request, "path") if request else []),
                 *(parameters(request, "query") if request else []),
                 *(header(name) for name in headers),
-            ],
+            ]
+            or None,
             requestBody=body(request) if request else None,
             responses=responses,
         )
@@ -123,7 +125,13 @@ def openapi(routes: Sequence[BaseRoute], title: str, description: str) -> dict[s
             item = paths.setdefault(template, PathItem())
             for method in getattr(route, "methods", set()) - {"HEAD"}:
                 setattr(item, method.lower(), operation)
-    schema = OpenAPI(info=Info(title=title, description=description, version="0.1.0"), paths=paths)
+    schema = OpenAPI(
+        openapi="3.1.0",
+        info=Info(title=title, description=description, version="0.1.0"),
+        servers=[Server(url="/")],
+        security=[],  # none, except for operations that name their own
+        paths=paths,
+    )
     complete = construct_open_api_with_schema_class(schema)
     # The defaults of openapi-pydantic are left out: some of them are not allowed in their place.
     text = complete.model_dump_json(by_alias=True, exclude_none=True, exclude_unset=True)
