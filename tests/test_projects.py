@@ -328,10 +328,11 @@ def test_commands_of_the_readme_work(
     settings = {"DATABASE_URL": database_url, "UPSTREAM_URL": "http://127.0.0.1:9"}
     bind = f"--bind 127.0.0.1:{port}"
     with user.serve(serve, f"{url}/health/ready", GUNICORN_CMD_ARGS=bind, **settings):
-        info = json.loads(get(f"{url}/openapi.json") or "{}")["info"]
+        schema = json.loads(get(f"{url}/openapi.json") or "{}")
+    assert schema == json.loads((user.project / "openapi.json").read_text())
     answers = {**CONTEXT, **answers_for(project)}
-    assert info["title"] == " ".join(answers["project_name"].split())
-    assert info["description"] == " ".join(answers["description"].split())
+    assert schema["info"]["title"] == " ".join(answers["project_name"].split())
+    assert schema["info"]["description"] == " ".join(answers["description"].split())
     user.run(".venv/bin/alembic check && .venv/bin/alembic downgrade base", **settings)
 
 
