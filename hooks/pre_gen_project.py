@@ -25,7 +25,7 @@ MODULES = set(
     fastapi fasteners frozenlist graphql greenlet gunicorn h11 harfile httpcore2 httptools httpx2
     hypothesis hypothesis_graphql idna iniconfig jsonschema jsonschema_path jsonschema_rs
     jsonschema_specifications lazy_object_proxy librt mako markdown_it markupsafe mdurl migrations
-    multidict mypy mypy_extensions mypyc offapi openapi_pydantic openapi_schema_validator
+    multidict mypy mypy_extensions mypyc offapi openapi_schema_validator
     openapi_spec_validator opentelemetry orjson packaging pathable pathspec pip piptools
     pkg_resources platformdirs pluggy prometheus_client propcache psutil py pydantic pydantic_core
     pydantic_settings pygments pyproject_hooks pyrate_limiter pytest pytest_asyncio pytest_cov

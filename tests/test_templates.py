@@ -2,7 +2,6 @@
 
 import ast
 import io
-import json
 import os
 import re
 import subprocess
@@ -16,7 +15,6 @@ from jinja2 import FileSystemLoader
 from pytest_cookies.plugin import Cookies
 
 from tests.choices import (
-    CHOICES,
     PROGRAMS,
     PROJECTS,
     ROOT,
@@ -55,22 +53,6 @@ asyncio_mode = auto
 asyncio_default_fixture_loop_scope = session
 asyncio_default_test_loop_scope = session
 filterwarnings = error
-"""
-
-OPENAPI = """
-from service.app import create_app
-from service.logs import configure
-from service.settings import Settings
-from starlette.testclient import TestClient
-
-settings = Settings.load(
-    _env_file=None,
-    database_url="postgresql://nobody@127.0.0.1/nowhere",
-    upstream_url="http://127.0.0.1",
-    log_level="error",
-)
-configure(settings)
-print(TestClient(create_app(settings)).get("/openapi.json").text)
 """
 
 
@@ -247,57 +229,6 @@ def test_stub_is_one_include(stub: Path) -> None:
     ]
     assert re.fullmatch(r"{% include .* %}", include)
     assert others == []
-
-
-def api(program: Combination, folder: Path) -> dict[str, Any]:
-    """Return what the schema of a program promises, with every reference to a model resolved."""
-    # Numbers as text: Python reads 9.2e18 as 2**63, other readers do not.
-    document = json.loads(python("-c", OPENAPI, program=program, cwd=folder), parse_float=str)
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, list):
-            return [plain(item) for item in value]
-        if not isinstance(value, dict):
-            return value
-        if "$ref" in value:
-            return plain(document["components"]["schemas"][value["$ref"].rpartition("/")[2]])
-        # Frameworks generate titles (a property may be called title, too) and defaults of null.
-        return {
-            key: plain(item)
-            for key, item in value.items()
-            if (key, type(item)) not in {("title", str), ("default", type(None))}
-        }
-
-    def content(part: dict[str, Any]) -> dict[str, Any]:
-        return {name: plain(media["schema"]) for name, media in part.get("content", {}).items()}
-
-    return {
-        f"{method} {path}": {
-            "name": operation["operationId"],
-            "description": operation["description"],
-            "parameters": {
-                (parameter["in"], parameter["name"], parameter["required"]): plain(
-                    parameter["schema"]
-                )
-                for parameter in operation.get("parameters", [])
-            },
-            "body": content(operation.get("requestBody", {})),
-            "required": operation.get("requestBody", {}).get("required", False),
-            "answers": {
-                status: (content(answer), answer.get("links"))
-                for status, answer in operation["responses"].items()
-            },
-        }
-        for path, item in document["paths"].items()
-        for method, operation in item.items()
-    }
-
-
-@pytest.mark.parametrize("framework", CHOICES["framework"][1:])
-def test_every_framework_describes_the_same_api(framework: str, tmp_path: Path) -> None:
-    described = api({**PROGRAMS[0], "framework": framework}, tmp_path)
-    assert described == api(PROGRAMS[0], tmp_path)
-    assert "post /notes/{note_id}/synchronize" in described
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=name)

@@ -35,8 +35,8 @@ class Problem(BaseModel):
     title: str
     status: int
     detail: str
-    errors: list[ValidationProblem] | None = Field(
-        None, description="Only where the status is 422."
+    errors: list[ValidationProblem] = Field(
+        default_factory=list, description="Only where the status is 422."
     )
 
 

@@ -45,4 +45,5 @@ class Service(FastAPI):
         problem = Problem.model_json_schema(ref_template=REFERENCE)
         models = schema.setdefault("components", {}).setdefault("schemas", {})
         models.update({**problem.pop("$defs"), "Problem": problem})
+        schema["security"] = []  # none, except for operations that name their own
         return schema

@@ -1,29 +1,54 @@
 """The OpenAPI schema, made from the routes and their models."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, TypeVar, cast
+from inspect import getdoc
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from openapi_pydantic import (
-    Info,
-    Link,
-    MediaType,
-    OpenAPI,
-    Operation,
-    Parameter,
-    PathItem,
-    RequestBody,
-    Response,
-)
-from openapi_pydantic.util import PydanticSchema, construct_open_api_with_schema_class
 from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from starlette.routing import BaseRoute, compile_path
 
 from .errors import Problem
 from .routing import flatten
 
+REFERENCE = "#/components/schemas/{model}"
 Handler = TypeVar("Handler", bound=Callable[..., Any])
+Schema: TypeAlias = dict[str, Any]
+# A model, and whether a request has it ("validation") or an answer ("serialization").
+ModelUse: TypeAlias = tuple[type[BaseModel], JsonSchemaMode]
+
+
+class Models:
+    """The schemas of all models, by name. Two models of the same name get longer names."""
+
+    def __init__(self, uses: Iterable[ModelUse]) -> None:
+        self._references, generated = models_json_schema(
+            [*dict.fromkeys(uses)], ref_template=REFERENCE
+        )
+        self.schemas: dict[str, Schema] = without_null_defaults(generated.get("$defs", {}))
+
+    def content(
+        self, model: type[BaseModel], mode: JsonSchemaMode, media_type: str = "application/json"
+    ) -> Schema:
+        return {media_type: {"schema": self._references[model, mode]}}
+
+    def parameters(self, model: type[BaseModel], place: str) -> list[Schema]:
+        schema = self.schemas[self._references[model, "validation"]["$ref"].rpartition("/")[2]]
+        required = schema.get("required", [])
+        return [
+            parameter(name, place, field, required=name in required)
+            for name, field in schema["properties"].items()
+        ]
+
+
+class Description(NamedTuple):
+    """What `describe` says of a handler."""
+
+    models: Sequence[ModelUse]
+    operation: Callable[[Models], Schema]
+    security_schemes: Mapping[str, Any]
 
 
 def describe(
@@ -34,104 +59,119 @@ def describe(
     headers: Sequence[str] = (),
     links: Mapping[str, Any] | None = None,
     problems: Sequence[int] = (),
+    security: Mapping[str, Any] | None = None,
     tag: str,
 ) -> Callable[[Handler], Handler]:
     """Describe what a handler takes and answers; its docstring describes what it does.
 
     request: a model as for `requests.read`. headers: the names of the headers that it reads.
     links: where its answer leads. problems: the statuses of the errors that it answers.
+    security: the security schemes of OpenAPI, by their names, of which its callers need one.
 
     The operation is named by the tag and the handler, such as "notes-get_note", so two domains may
     have handlers of the same name.
     """
+    fields = request.model_fields if request else {}
+    parts: dict[str, Any] = {name: field.annotation for name, field in fields.items()}
+    uses: list[ModelUse] = [
+        *((part, "validation") for part in parts.values()),
+        *((model, "serialization") for model in [answer, Problem if problems else None] if model),
+    ]
 
     def attach(handler: Handler) -> Handler:
-        success = response(status, "application/json", answer)
-        if links:
-            success.links = {name: Link.model_validate(link) for name, link in links.items()}
-        responses = {str(status): success}
-        if "If-None-Match" in headers:
-            responses["304"] = response(304, "application/json", None)
-        for problem in problems:
-            responses[str(problem)] = response(problem, "application/problem+json", Problem)
-        handler.operation = Operation(  # type: ignore[attr-defined]
-            tags=[tag],
-            summary=handler.__name__.replace("_", " ").capitalize(),
-            description=handler.__doc__,
-            operationId=f"{tag}-{handler.__name__}",
-            parameters=[
-                *(parameters(request, "path") if request else []),
-                *(parameters(request, "query") if request else []),
+        def operation(models: Models) -> Schema:
+            content = models.content(answer, "serialization") if answer else None
+            success = response(status, content)
+            if links:
+                success["links"] = links
+            responses = {str(status): success}
+            if "If-None-Match" in headers:
+                responses["304"] = response(304)
+            for problem in problems:
+                content = models.content(Problem, "serialization", "application/problem+json")
+                responses[str(problem)] = response(problem, content)
+            schema: Schema = {
+                "tags": [tag],
+                "summary": handler.__name__.replace("_", " ").capitalize(),
+                "description": getdoc(handler) or "",
+                "operationId": f"{tag}-{handler.__name__}",
+                "responses": responses,
+            }
+            parameters = [
+                *(models.parameters(parts["path"], "path") if "path" in parts else []),
+                *(models.parameters(parts["query"], "query") if "query" in parts else []),
                 *(header(name) for name in headers),
-            ],
-            requestBody=body(request) if request else None,
-            responses=responses,
-        )
+            ]
+            if parameters:
+                schema["parameters"] = parameters
+            if "body" in parts:
+                content = models.content(parts["body"], "validation")
+                schema["requestBody"] = {"content": content, "required": True}
+            if security:
+                schema["security"] = [{name: []} for name in security]
+            return schema
+
+        handler.description = Description(uses, operation, security or {})  # type: ignore[attr-defined]
         return handler
 
     return attach
 
 
-def response(status: int, media_type: str, model: type[BaseModel] | None) -> Response:
-    content = {media_type: media(model)} if model else None
-    return Response(description=HTTPStatus(status).phrase, content=content)
+def response(status: int, content: Schema | None = None) -> Schema:
+    described = {"description": HTTPStatus(status).phrase}
+    return {**described, "content": content} if content else described
 
 
-def media(model: type[BaseModel]) -> MediaType:
-    return MediaType(media_type_schema=PydanticSchema(schema_class=model))
-
-
-def header(name: str) -> Parameter:
+def header(name: str) -> Schema:
     return parameter(name, "header", {"type": "string"}, required=False)
 
 
-def parameter(name: str, place: str, schema: dict[str, Any], *, required: bool) -> Parameter:
-    fields = {"name": name, "in": place, "required": required, "schema": schema}
-    return Parameter.model_validate(fields)
+def parameter(name: str, place: str, schema: Schema, *, required: bool) -> Schema:
+    return {"name": name, "in": place, "required": required, "schema": schema}
 
 
-def part_of(request: type[BaseModel], place: str) -> type[BaseModel] | None:
-    field = request.model_fields.get(place)
-    return cast("type[BaseModel] | None", field and field.annotation)
+def without_null_defaults(schema: Any) -> Any:
+    """Leave out the defaults that only mean that a caller may leave out the field."""
+    if isinstance(schema, list):
+        return [without_null_defaults(each) for each in schema]
+    if isinstance(schema, dict):
+        return {
+            key: without_null_defaults(value)
+            for key, value in schema.items()
+            if (key, value) != ("default", None)
+        }
+    return schema
 
 
-def parameters(request: type[BaseModel], place: str) -> list[Parameter]:
-    part = part_of(request, place)
-    if part is None:
-        return []
-    model = part.model_json_schema()
-    return [
-        parameter(name, place, schema, required=name in model.get("required", []))
-        for name, schema in model["properties"].items()
-    ]
-
-
-def body(request: type[BaseModel]) -> RequestBody | None:
-    part = part_of(request, "body")
-    if part is None:
-        return None
-    return RequestBody(content={"application/json": media(part)}, required=True)
-
-
-def openapi(routes: Sequence[BaseRoute], title: str, description: str) -> dict[str, Any]:
+def openapi(routes: Sequence[BaseRoute], title: str, description: str) -> Schema:
     """Return the schema of every route whose handler is decorated with `describe`."""
-    paths: dict[str, PathItem] = {}
+    described: list[tuple[str, BaseRoute, Description]] = []
     for path, route in flatten(routes):
-        operation = getattr(getattr(route, "endpoint", None), "operation", None)
-        if operation is not None:
+        of_handler = getattr(getattr(route, "endpoint", None), "description", None)
+        if of_handler is not None:
             _, template, _ = compile_path(path)
-            item = paths.setdefault(template, PathItem())
-            for method in getattr(route, "methods", set()) - {"HEAD"}:
-                setattr(item, method.lower(), operation)
-    schema = OpenAPI(info=Info(title=title, description=description, version="0.1.0"), paths=paths)
-    complete = construct_open_api_with_schema_class(schema)
-    # The defaults of openapi-pydantic are left out: some of them are not allowed in their place.
-    text = complete.model_dump_json(by_alias=True, exclude_none=True, exclude_unset=True)
-    # openapi-pydantic reads all numbers as floats. 9.2e18 is 2**63 to some readers only.
-    exact = json.loads(text, parse_float=whole)
-    return {"openapi": complete.openapi, **exact}
+            described.append((template, route, of_handler))
 
-
-def whole(number: str) -> float:
-    value = float(number)
-    return int(value) if value.is_integer() else value
+    models = Models(use for _, _, of_handler in described for use in of_handler.models)
+    paths: dict[str, Schema] = {}
+    components: Schema = {}
+    for template, route, of_handler in described:
+        for method in sorted(getattr(route, "methods", set()) - {"HEAD"}):
+            paths.setdefault(template, {})[method.lower()] = of_handler.operation(models)
+        if of_handler.security_schemes:
+            components.setdefault("securitySchemes", {}).update(of_handler.security_schemes)
+    # Nothing refers to a model whose fields are only parameters.
+    references = json.dumps([paths, models.schemas])
+    components["schemas"] = {
+        name: schema
+        for name, schema in models.schemas.items()
+        if f'"{REFERENCE.format(model=name)}"' in references
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": title, "description": description, "version": "0.1.0"},
+        "servers": [{"url": "/"}],
+        "security": [],  # none, except for operations that name their own
+        "paths": paths,
+        "components": components,
+    }

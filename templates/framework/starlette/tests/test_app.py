@@ -1,9 +1,11 @@
 """How the application is put together: the schema of its routes, the state of its requests."""
 
+from enum import Enum
 from typing import assert_type
 from uuid import UUID
 
-from pydantic import BaseModel
+from openapi_spec_validator import validate
+from pydantic import BaseModel, create_model
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
@@ -15,6 +17,11 @@ from service.openapi import describe, openapi
 from service.requests import answer, read
 
 from tests.serving import Settings, assert_problem, serve
+
+
+class Color(Enum):
+    RED = "red"
+    BLUE = "blue"
 
 
 def test_two_domains_may_have_handlers_of_the_same_name() -> None:
@@ -35,6 +42,67 @@ def test_two_domains_may_have_handlers_of_the_same_name() -> None:
         ("get", "/books/{owner}/items"): "books-list_items",
         ("get", "/films/{owner}/items"): "films-list_items",
     }
+
+
+def test_two_domains_may_have_models_of_the_same_name() -> None:
+    def domain(tag: str, amount: type) -> Route:
+        @describe(answer=create_model("Item", amount=amount), tag=tag)
+        async def get_item(request: Request) -> Response:
+            return Response()
+
+        return Route("/" + tag, get_item)
+
+    schema = openapi([domain("books", int), domain("films", str)], title="test", description="")
+    validate(schema)
+    models = schema["components"]["schemas"].values()
+    types = [model["properties"]["amount"]["type"] for model in models]
+    assert sorted(types) == ["integer", "string"]
+
+
+async def test_parameters_are_described_as_they_are_read(settings: Settings) -> None:
+    class ItemPath(BaseModel):
+        item_id: UUID
+
+    class Look(BaseModel):
+        color: Color = Color.RED
+        size: int | None = None
+
+    class ShowItem(BaseModel):
+        path: ItemPath
+        query: Look
+
+    @describe(ShowItem, answer=Look, tag="items")
+    async def show_item(request: Request) -> Response:
+        return answer((await read(request, ShowItem)).query)
+
+    route = Route("/items/{item_id:uuid}", show_item)
+    schema = openapi([route], title="test", description="")
+    validate(schema)
+    [(path, item)] = schema["paths"].items()
+    assert path == "/items/{item_id}"
+    parameters = {each["name"]: each for each in item["get"]["parameters"]}
+    assert parameters["item_id"] == {
+        "name": "item_id",
+        "in": "path",
+        "required": True,
+        "schema": {"title": "Item Id", "type": "string", "format": "uuid"},
+    }
+    assert parameters["color"] == {
+        "name": "color",
+        "in": "query",
+        "required": False,
+        "schema": {"$ref": "#/components/schemas/Color", "default": "red"},
+    }
+    assert "default" not in parameters["size"]["schema"]
+    assert schema["components"]["schemas"].keys() == {"Color", "Look"}
+    assert schema["components"]["schemas"]["Color"]["enum"] == ["red", "blue"]
+
+    item_path = "/items/11111111-1111-1111-1111-111111111111"
+    async with serve(settings, routes=[route]) as client:
+        response = await client.get(f"{item_path}?color=blue")
+        assert response.json() == {"color": "blue", "size": None}
+        assert_problem(await client.get(f"{item_path}?color=green"), 422)
+        assert_problem(await client.get("/items/1"), 404)
 
 
 async def test_state_of_a_request_is_typed(settings: Settings) -> None:
