@@ -1,20 +1,44 @@
 """Types of fields: what a request may carry, and what the schema says about it."""
 
 import json
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 import pytest
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from httpx2 import AsyncClient
+from openapi_spec_validator import validate
+from pydantic import Field, TypeAdapter, ValidationError
 
-from service.fields import Digits, Flag, Id, Json, Limit, NotNull, Text
+from service.fields import Digits, Flag, Id, Json, Limit, Text
 
-Slug = Annotated[Text, Field(min_length=2, max_length=9, pattern="^[a-z-]+$")]
+from tests.sample_routes import openapi, routes
+from tests.sample_schemas import Slug
+from tests.serving import Settings, assert_problem, serve
+from tests.temporary_database import Sql
+
+TABLES = """
+CREATE TYPE sample_status AS ENUM ('new', 'used');
+CREATE TABLE samples (
+    id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    status sample_status NOT NULL,
+    data jsonb NOT NULL
+);
+"""
 Page = Annotated[int, Field(ge=0, le=9), Digits]
+DATA = {"": {"a": [1, 1.5, True, None, "\u00e9\U0001f600\\u0000"]}}
 
 
-class Change(BaseModel):
-    name: NotNull[Slug] = None
-    done: NotNull[Flag] = None
+@pytest.fixture(scope="module")
+async def sample_client(settings: Settings) -> AsyncIterator[AsyncClient]:
+    async with serve(settings, routes=routes) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+async def tables(connection: Sql) -> AsyncIterator[None]:
+    await connection.execute(TABLES)
+    yield
+    await connection.execute("DROP TABLE samples; DROP TYPE sample_status")
 
 
 def accepts(field: Any, value: object) -> bool:
@@ -73,9 +97,112 @@ def test_json_refuses_what_is_nested_too_deeply() -> None:
     assert not accepts(Json, json.loads("[" * 400 + "]" * 400))
 
 
-def test_field_that_may_be_left_out_is_not_null() -> None:
-    assert Change() == Change.model_construct(name=None, done=None)
-    assert Change(name="ab").model_fields_set == {"name"}
-    for field in ("name", "done"):
-        with pytest.raises(ValidationError, match="must not be null"):
-            Change.model_validate({field: None})
+async def echo(client: AsyncClient, target: str, body: object) -> Any:
+    response = await client.post(f"/samples/echo/{target}", json=body)
+    if response.status_code == 422:
+        return [
+            (error["in"], error["pointer"]) for error in assert_problem(response, 422)["errors"]
+        ]
+    return response.json()
+
+
+async def test_fields_in_path_query_and_body(sample_client: AsyncClient) -> None:
+    query = f"id=1&id={MAX_BIGINT}&offset=9&limit=1&done=false"
+    body = {"text": "\n", "slug": "a-b", "owner": MAX_BIGINT, "data": DATA}
+    echoed = await echo(sample_client, f"{MAX_BIGINT}?{query}", body)
+    assert echoed["number"] == MAX_BIGINT
+    assert echoed["query"] == {"id": [1, MAX_BIGINT], "offset": 9, "limit": 1, "done": False}
+    assert echoed["change"] == body
+    nothing = await echo(sample_client, "1", {})
+    assert nothing["query"] == {"id": [], "offset": 0, "limit": 50, "done": None}
+    assert nothing["change"] == {"text": None, "slug": None, "owner": None, "data": None}
+
+
+@pytest.mark.parametrize(
+    ("target", "pointer"),
+    [
+        ("0", ("path", "/number")),
+        (f"{2**63}", ("path", "/number")),
+        ("1?id=1&id=x", ("query", "/id/1")),
+        ("1?id=1&id=1&id=1&id=1", ("query", "/id")),
+        ("1?offset=1_0", ("query", "/offset")),
+        ("1?limit=101", ("query", "/limit")),
+        ("1?done=1", ("query", "/done")),
+    ],
+)
+async def test_invalid_parameter_is_named(
+    sample_client: AsyncClient, target: str, pointer: tuple[str, str]
+) -> None:
+    assert await echo(sample_client, target, {}) == [pointer]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("text", "a\0"),
+        ("slug", "a"),
+        ("slug", "Ab"),
+        ("owner", True),
+        ("owner", 2**63),
+        *[(name, None) for name in ("text", "slug", "owner", "data")],
+    ],
+)
+async def test_invalid_field_is_named(sample_client: AsyncClient, name: str, value: object) -> None:
+    assert await echo(sample_client, "1", {name: value}) == [("body", f"/{name}")]
+
+
+@pytest.mark.parametrize("value", [DATA, [], "", 0, -1.5, False])
+async def test_json_enum_and_uuid_are_stored(
+    sample_client: AsyncClient, tables: None, value: object
+) -> None:
+    new = {"status": "used", "data": value}
+    response = await sample_client.post("/samples", json=new)
+    assert response.status_code == 201, response.text
+    sample = response.json()
+    assert sample == {"id": sample["id"], **new}
+    assert (await sample_client.get(f"/samples/uuid/{sample['id']}")).json() == sample
+
+
+@pytest.mark.parametrize("part", ["NaN", '"\\u0000"', '{"\\ud800": 1}'])
+async def test_json_that_cannot_be_stored_returns_422(
+    sample_client: AsyncClient, part: str
+) -> None:
+    content = '{"status": "new", "data": [PART]}'.replace("PART", part)
+    headers = {"Content-Type": "application/json"}
+    response = await sample_client.post("/samples", content=content, headers=headers)
+    [error] = assert_problem(response, 422)["errors"]
+    assert error["pointer"] == "/data"
+
+
+def test_schema_describes_fields() -> None:
+    schema = openapi()
+    validate(schema)
+    echo = schema["paths"]["/samples/echo/{number}"]["post"]
+    parameters = {parameter["name"]: parameter for parameter in echo["parameters"]}
+    properties = schema["components"]["schemas"]["Change"]["properties"]
+    described = {
+        **{name: parameter["schema"] for name, parameter in parameters.items()},
+        **properties,
+    }
+    for part in described.values():
+        part.pop("title", None)
+    identifier = {"type": "integer", "minimum": 1, "maximum": MAX_BIGINT}
+    no_nul = {"not": {"pattern": r"\u0000"}}
+    del described["data"]
+    assert described == {
+        "number": identifier,
+        "id": {"type": "array", "items": identifier, "maxItems": 3, "default": []},
+        "offset": {"type": "integer", "minimum": 0, "maximum": 9, "default": 0},
+        "limit": {"type": "integer", "minimum": 1, "maximum": 100, "default": 50},
+        "done": {"type": "boolean"},
+        "text": {"type": "string", "pattern": r"^[^\x00]*$", **no_nul},
+        "slug": {
+            "type": "string",
+            "minLength": 2,
+            "maxLength": 9,
+            "pattern": "^[a-z-]+$",
+            **no_nul,
+        },
+        "owner": identifier,
+    }
+    assert [name for name, parameter in parameters.items() if parameter["required"]] == ["number"]

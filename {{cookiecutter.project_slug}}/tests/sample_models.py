@@ -1,0 +1,1 @@
+{% include 'sqlalchemy/' ~ cookiecutter.sqlalchemy ~ '/tests/sample_models.py' %}
