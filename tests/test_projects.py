@@ -117,7 +117,7 @@ FILES = [
 
 # The files that only some data layers have.
 FILES_OF_LAYERS = {
-    ("core", "asyncpg"): ["tests/test_statement.py"],
+    ("core", "asyncpg"): ["src/notes_service/statement.py", "tests/test_statement.py"],
     ("orm", "asyncpg"): ["src/notes_service/engine.py", "tests/notes/test_session.py"],
     ("databases",): ["tests/test_library.py"],
     ("orm", "databases"): ["tests/notes/test_detached.py"],

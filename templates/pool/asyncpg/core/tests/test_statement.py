@@ -18,7 +18,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from service.database import Connection, Database, Statement
+from service.database import Connection, Database
+from service.statement import Statement
 
 from tests.serving import Settings
 from tests.temporary_database import Sql
