@@ -91,6 +91,8 @@ FILES = [
     "tests/notes/test_synchronize.py",
     "tests/notes/test_transactions.py",
     "tests/notes/upstream.py",
+    "tests/parcel_queries.py",
+    "tests/parcels.py",
     "tests/postgres_proxy.py",
     "tests/process.py",
     "tests/raw_sql.py",
@@ -112,6 +114,7 @@ FILES = [
     "tests/test_routing.py",
     "tests/test_schema.py",
     "tests/test_settings.py",
+    "tests/test_tables.py",
     "tests/test_worker.py",
 ]
 

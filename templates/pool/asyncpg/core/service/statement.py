@@ -10,17 +10,16 @@ from sqlalchemy.sql.selectable import ReturnsRows
 from sqlalchemy.types import TypeEngine
 
 # The pool's connections convert JSON themselves, see `add_json_codecs`.
-DIALECT = dialect(  # type: ignore[no-untyped-call]
-    dbapi=dialect.import_dbapi(), json_serializer=lambda value: value
-)
+DBAPI = dialect.import_dbapi()  # type: ignore[no-untyped-call]
+DIALECT = dialect(dbapi=DBAPI, json_serializer=lambda value: value)  # type: ignore[no-untyped-call]
 FLOAT8, NUMERIC = 701, 1700  # the numbers of PostgreSQL's types
 
 
 class Statement:
     """A Core statement, compiled once, whose call returns the arguments of asyncpg's methods.
 
-        GET = Statement(select(notes).where(notes.c.id == bindparam("note_id")))
-        row = await connection.fetchrow(*GET(note_id=1))
+        GET = Statement(select(users).where(users.c.id == bindparam("user_id")))
+        row = await connection.fetchrow(*GET(user_id=1))
 
     Values that are bound are converted by the types of their columns. The records are asyncpg's own,
     so a result that its type would convert, such as a Python enum, is refused with a TypeError. So
@@ -91,5 +90,5 @@ def refuse_conversion(name: str | None, column_type: TypeEngine[Any]) -> None:
     if implementation.result_processor(DIALECT, number):
         raise TypeError(
             f"asyncpg returns {name} as it is stored, without the conversion of {column_type!r}:"
-            " select `type_coerce(column, NullType())` instead, and convert the value that you read"
+            " select `type_coerce(column, Text)` instead, and convert the value where you read it"
         )
