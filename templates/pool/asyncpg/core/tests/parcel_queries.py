@@ -12,8 +12,6 @@ from service.statement import Statement
 from tests.parcels import Status, decrypt, parcels
 
 ADD = Statement(insert(parcels))
-NAMES = [column.name for column in parcels.c if column.name != "sizes"]
-ADD_MANY = Statement(insert(parcels).values({name: bindparam(name) for name in NAMES}))
 # asyncpg returns what is stored, so `_parcel` converts these.
 CONVERTED = [
     type_coerce(column, Text).label(column.name)
@@ -31,7 +29,7 @@ async def add(transaction: Transaction, row: dict[str, Any]) -> None:
 
 
 async def add_many(transaction: Transaction, rows: list[dict[str, Any]]) -> None:
-    await transaction.executemany(*ADD_MANY.many(rows))
+    await transaction.executemany(*ADD.many(rows))
 
 
 async def list_by_ids(connection: Connection, ids: list[UUID]) -> list[dict[str, Any]]:

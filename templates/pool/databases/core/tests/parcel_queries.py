@@ -4,7 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from databases.interfaces import Record
-from sqlalchemy import ARRAY, cast, func, insert, select
+from sqlalchemy import insert, select
 
 from service.database import Connection, Transaction
 
@@ -18,10 +18,9 @@ async def add(transaction: Transaction, row: dict[str, Any]) -> None:
 
 
 async def add_many(transaction: Transaction, rows: list[dict[str, Any]]) -> None:
-    columns = [parcels.c[name] for name in rows[0]]
-    arrays = [cast([row[column.name] for row in rows], ARRAY(column.type)) for column in columns]
-    query = insert(parcels).from_select(columns, select(*map(func.unnest, arrays)))
-    await transaction.execute(query)
+    # An SQL statement has at most 32,767 values.
+    for start in range(0, len(rows), 500):
+        await transaction.execute(insert(parcels).values(rows[start : start + 500]))
 
 
 async def list_by_ids(connection: Connection, ids: list[UUID]) -> list[dict[str, Any]]:
