@@ -38,6 +38,7 @@ FILES = [
     "deploy/systemd/notes-service-migrate.service",
     "deploy/systemd/notes-service.service",
     "docs/deployment.md",
+    "docs/guides/load-data-in-bulk.md",
     "docs/security.md",
     "migrations/env.py",
     "migrations/script.py.mako",
@@ -93,6 +94,8 @@ FILES = [
     "tests/notes/test_synchronize.py",
     "tests/notes/test_transactions.py",
     "tests/notes/upstream.py",
+    "tests/parcel_queries.py",
+    "tests/parcels.py",
     "tests/postgres_proxy.py",
     "tests/process.py",
     "tests/raw_sql.py",
@@ -119,12 +122,13 @@ FILES = [
     "tests/test_routing.py",
     "tests/test_schema.py",
     "tests/test_settings.py",
+    "tests/test_tables.py",
     "tests/test_worker.py",
 ]
 
 # The files that only some data layers have.
 FILES_OF_LAYERS = {
-    ("core", "asyncpg"): ["tests/test_statement.py"],
+    ("core", "asyncpg"): ["src/notes_service/statement.py", "tests/test_statement.py"],
     ("orm", "asyncpg"): ["src/notes_service/engine.py", "tests/notes/test_session.py"],
     ("databases",): ["tests/test_library.py"],
     ("orm", "databases"): ["tests/notes/test_detached.py"],

@@ -1,17 +1,14 @@
-"""The database: asyncpg's own pool, and Core statements that are compiled once to run on it."""
+"""The database: asyncpg's own pool of connections."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from json import dumps, loads
-from typing import Any, NewType, Self, TypeAlias
+from typing import NewType, Self, TypeAlias
 
 import asyncpg
 import structlog
 from asyncpg.pool import PoolConnectionProxy
-from sqlalchemy import ClauseElement
-from sqlalchemy.dialects.postgresql.asyncpg import dialect
-from sqlalchemy.sql.compiler import SQLCompiler
 
 from . import metrics
 from .postgres import connect_options, is_unusable_after, reset_or_close, translate
@@ -24,41 +21,6 @@ Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
 # The same connection while it is in a transaction. Queries that write take this type, so the type
 # checker refuses to call them without one.
 Transaction = NewType("Transaction", "PoolConnectionProxy[asyncpg.Record]")
-
-
-class Statement:
-    """A Core statement, compiled once, whose call returns the arguments of asyncpg's methods.
-
-        GET = Statement(select(notes).where(notes.c.id == bindparam("note_id")))
-        row = await connection.fetchrow(*GET(note_id=1))
-
-    asyncpg does not know SQLAlchemy's types. A column default in Python and a list for `IN` are
-    refused with a TypeError: use a server default, and `= ANY(:ids)`.
-    """
-
-    def __init__(self, statement: ClauseElement) -> None:
-        compiled = statement.compile(dialect=dialect())  # type: ignore[no-untyped-call]
-        assert isinstance(compiled, SQLCompiler)
-        if compiled.prefetch or compiled.post_compile_params:
-            raise TypeError(f"a Python default or an IN cannot be compiled once: {compiled.string}")
-        self._sql = compiled.string
-        self._order = tuple(compiled.positiontup or ())
-        # Values of the statement itself, such as the 1 of `version + 1`.
-        self._constants = {
-            name: compiled.params[name]
-            for parameter, name in compiled.bind_names.items()
-            if not parameter.required
-        }
-        self._names = frozenset(self._order) - frozenset(self._constants)
-
-    def __call__(self, **values: object) -> tuple[Any, ...]:
-        """Bind `values` by name. Raises TypeError if one is unknown or missing."""
-        if values.keys() != self._names:
-            raise TypeError(
-                f"the statement takes {sorted(self._names)}, not {sorted(values)}: {self._sql}"
-            )
-        values |= self._constants
-        return self._sql, *[values[name] for name in self._order]
 
 
 class Database:

@@ -1,27 +1,58 @@
 """`Statement`: a Core statement that is compiled once, for asyncpg's methods."""
 
+import enum
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from sqlalchemy import (
+    ARRAY,
+    UUID,
+    BigInteger,
     Column,
+    Enum,
+    Float,
     Integer,
     MetaData,
+    Numeric,
     Table,
+    Text,
+    TypeDecorator,
+    any_,
     bindparam,
+    cast,
     func,
     insert,
     literal_column,
     select,
+    type_coerce,
     update,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import INT4RANGE, JSONB
+from sqlalchemy.types import TypeEngine
 
-from service.database import Connection, Database, Statement
+from service.database import Connection, Database
+from service.statement import Statement
 
 from tests.serving import Settings
 from tests.temporary_database import Sql
+
+
+class Color(enum.Enum):
+    RED = 1
+
+
+class Reversed(TypeDecorator[str]):
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Any) -> str:
+        return (value or "")[::-1]
+
+    def process_result_value(self, value: str | None, dialect: Any) -> str:
+        return (value or "")[::-1]
+
 
 things = Table(
     "things",
@@ -61,19 +92,74 @@ def test_constant_of_the_statement_cannot_be_bound() -> None:
         INCREASE(thing_id=1, count_1=2)
 
 
+def test_column_default_in_python_is_refused() -> None:
+    table = Table("x", MetaData(), Column("a", Integer), Column("b", Integer, default=1))
+    with pytest.raises(TypeError, match="use a server_default, or bind a value, for b: INSERT"):
+        Statement(insert(table).values(a=bindparam("new_a")))
+    Statement(insert(table).values(a=bindparam("new_a"), b=bindparam("new_b")))
+
+
+@pytest.mark.parametrize("ids", [bindparam("ids", expanding=True), [1, 2]])
+async def test_error_that_refuses_in_says_what_to_write(connection: Connection, ids: Any) -> None:
+    query = select(things.c.id).where(things.c.id.in_(ids))
+    way_out = r'== any_(cast(bindparam("ids"), ARRAY(BigInteger)))'
+    with pytest.raises(TypeError, match=re.escape(way_out)):
+        Statement(query)
+    array = cast(bindparam("ids"), ARRAY(BigInteger))
+    statement = Statement(select(things.c.id).where(things.c.id == any_(array)))
+    assert await connection.fetchval(*statement(ids=[2, 1])) == 1
+
+
 @pytest.mark.parametrize(
-    "statement",
+    "column_type",
     [
-        insert(
-            Table("x", MetaData(), Column("a", Integer), Column("b", Integer, default=1))
-        ).values(a=bindparam("new_a")),
-        select(things.c.id).where(things.c.id.in_(bindparam("ids", expanding=True))),
+        Enum(Color),
+        ARRAY(Enum(Color)),
+        Reversed(),
+        Numeric(asdecimal=False),
+        Float(asdecimal=True),
+        UUID(as_uuid=False),
+        INT4RANGE(),
     ],
-    ids=["Python default", "IN"],
+    ids=repr,
 )
-def test_statement_that_must_be_compiled_for_each_call_is_refused(statement: Any) -> None:
-    with pytest.raises(TypeError, match="cannot be compiled once: "):
-        Statement(statement)
+def test_result_that_its_type_would_convert_is_refused(column_type: TypeEngine[Any]) -> None:
+    table = Table("x", MetaData(), Column("a", column_type))
+    way_out = "returns a as it is stored, .* select `type_coerce"
+    for query in (
+        select(table),
+        insert(table).returning(table.c.a),
+        update(table).returning(table),
+    ):
+        with pytest.raises(TypeError, match=way_out):
+            Statement(query)
+    Statement(select(type_coerce(table.c.a, Text)))
+
+
+@pytest.mark.parametrize(
+    "column_type",
+    [Enum("red", name="color"), ARRAY(Integer), ARRAY(Text), Numeric(), Float(), UUID(), JSONB()],
+    ids=repr,
+)
+def test_result_that_needs_no_conversion_is_accepted(column_type: TypeEngine[Any]) -> None:
+    Statement(select(Table("x", MetaData(), Column("a", column_type))))
+
+
+async def test_values_are_converted_by_their_types(connection: Connection) -> None:
+    stored = cast(type_coerce(bindparam("value"), Reversed()), Text)
+    assert await connection.fetchval(*Statement(select(stored))(value="abc")) == "cba"
+    constant = cast(type_coerce("abc", Reversed()), Text)
+    assert await connection.fetchval(*Statement(select(constant))()) == "cba"
+
+
+async def test_many_rows_are_bound_by_name(connection: Connection) -> None:
+    add = Statement(insert(things))
+    rows = [{"payload": [n], "id": n, "count": None} for n in (2, 3)]
+    await connection.executemany(*add.many(rows))
+    payloads = await connection.fetch("SELECT payload FROM things WHERE count IS NULL ORDER BY id")
+    assert [row["payload"] for row in payloads] == [[2], [3]]
+    with pytest.raises(TypeError, match=r"takes \['count', 'id', 'payload'\], not \['id'\]"):
+        add.many([*rows, {"id": 4}])
 
 
 async def test_values_are_bound_for_each_call(connection: Connection) -> None:

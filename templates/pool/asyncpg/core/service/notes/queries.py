@@ -15,7 +15,8 @@ from sqlalchemy import (
     update,
 )
 
-from ..database import Connection, Statement, Transaction
+from ..database import Connection, Transaction
+from ..statement import Statement
 from .errors import NoteChanged, NoteNotFound, PreconditionFailed
 from .models import Note, Revision, notes, revisions
 from .schemas import Content

@@ -1,0 +1,1 @@
+{% include 'sqlalchemy/' ~ cookiecutter.sqlalchemy ~ '/tests/parcels.py' %}
