@@ -126,7 +126,7 @@ FILES_OF_LAYERS = {
 # Words in code, file names and the README that appear only if all of these values were chosen.
 TRACES = {
     ("fastapi",): r"(?i)fastapi",
-    ("starlette",): r"openapi.pydantic|AuthenticationMiddleware",  # FastAPI is built on Starlette
+    ("starlette",): r"openapi.pydantic",  # FastAPI is built on Starlette
     ("core",): r"\bTable\b|\bColumn\(|\bCore\b",
     ("orm",): r"(?i)\bmapped|\bORM\b|DeclarativeBase|sqlalchemy\.orm|relationship",
     ("core", "asyncpg"): r"create_pool",

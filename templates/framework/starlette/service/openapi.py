@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import Any, TypeVar, cast
 
 from openapi_pydantic import (
+    Components,
     Info,
     Link,
     MediaType,
@@ -34,12 +35,14 @@ def describe(
     headers: Sequence[str] = (),
     links: Mapping[str, Any] | None = None,
     problems: Sequence[int] = (),
+    security: Mapping[str, Any] | None = None,
     tag: str,
 ) -> Callable[[Handler], Handler]:
     """Describe what a handler takes and answers; its docstring describes what it does.
 
     request: a model as for `requests.read`. headers: the names of the headers that it reads.
     links: where its answer leads. problems: the statuses of the errors that it answers.
+    security: the security schemes of OpenAPI, by their names, of which its callers need one.
 
     The operation is named by the tag and the handler, such as "notes-get_note", so two domains may
     have handlers of the same name.
@@ -66,7 +69,9 @@ def describe(
             ],
             requestBody=body(request) if request else None,
             responses=responses,
+            security=[{name: []} for name in security] if security else None,
         )
+        handler.security_schemes = security or {}  # type: ignore[attr-defined]
         return handler
 
     return attach
@@ -116,14 +121,19 @@ def body(request: type[BaseModel]) -> RequestBody | None:
 def openapi(routes: Sequence[BaseRoute], title: str, description: str) -> dict[str, Any]:
     """Return the schema of every route whose handler is decorated with `describe`."""
     paths: dict[str, PathItem] = {}
+    schemes: dict[str, Any] = {}
     for path, route in flatten(routes):
-        operation = getattr(getattr(route, "endpoint", None), "operation", None)
+        endpoint = getattr(route, "endpoint", None)
+        operation = getattr(endpoint, "operation", None)
         if operation is not None:
+            schemes |= getattr(endpoint, "security_schemes", {})
             _, template, _ = compile_path(path)
             item = paths.setdefault(template, PathItem())
             for method in getattr(route, "methods", set()) - {"HEAD"}:
                 setattr(item, method.lower(), operation)
     schema = OpenAPI(info=Info(title=title, description=description, version="0.1.0"), paths=paths)
+    if schemes:
+        schema.components = Components(securitySchemes=schemes)
     complete = construct_open_api_with_schema_class(schema)
     # The defaults of openapi-pydantic are left out: some of them are not allowed in their place.
     text = complete.model_dump_json(by_alias=True, exclude_none=True, exclude_unset=True)

@@ -3,6 +3,7 @@
 from typing import assert_type
 from uuid import UUID
 
+from openapi_spec_validator import validate
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
@@ -35,6 +36,25 @@ def test_two_domains_may_have_handlers_of_the_same_name() -> None:
         ("get", "/books/{owner}/items"): "books-list_items",
         ("get", "/films/{owner}/items"): "films-list_items",
     }
+
+
+def test_security_schemes_of_the_handlers_are_in_the_schema() -> None:
+    bearer = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+
+    @describe(answer=Health, security={"bearer": bearer}, tag="test")
+    async def protected(request: Request) -> Response:
+        return answer(Health())
+
+    @describe(answer=Health, tag="test")
+    async def public(request: Request) -> Response:
+        return answer(Health())
+
+    routes = [Route("/protected", protected), Route("/public", public)]
+    schema = openapi(routes, title="test", description="")
+    validate(schema)
+    assert schema["components"]["securitySchemes"] == {"bearer": bearer}
+    assert schema["paths"]["/protected"]["get"]["security"] == [{"bearer": []}]
+    assert "security" not in schema["paths"]["/public"]["get"]
 
 
 async def test_state_of_a_request_is_typed(settings: Settings) -> None:
