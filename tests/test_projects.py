@@ -38,6 +38,7 @@ FILES = [
     "deploy/systemd/notes-service-migrate.service",
     "deploy/systemd/notes-service.service",
     "docs/deployment.md",
+    "docs/guides/authenticate.md",
     "docs/security.md",
     "migrations/env.py",
     "migrations/script.py.mako",
