@@ -42,6 +42,7 @@ FILES = [
     "docs/guides/authenticate.md",
     "docs/guides/cache-a-read.md",
     "docs/guides/load-data-in-bulk.md",
+    "docs/guides/authenticate.md",
     "docs/security.md",
     "migrations/env.py",
     "migrations/script.py.mako",
@@ -141,6 +142,7 @@ FILES_OF_LAYERS = {
 TRACES = {
     ("fastapi",): r"(?i)fastapi",
     ("starlette",): r"models_json_schema|AuthenticationMiddleware",  # FastAPI is built on Starlette
+    ("starlette",): r"openapi.pydantic",  # FastAPI is built on Starlette
     ("core",): r"\bTable\b|\bColumn\(|\bCore\b",
     ("orm",): r"(?i)\bmapped|\bORM\b|DeclarativeBase|sqlalchemy\.orm|relationship",
     ("core", "asyncpg"): r"create_pool",

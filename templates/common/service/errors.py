@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 import structlog
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
 from .route_table import route_path, route_table
@@ -59,6 +59,21 @@ class InvalidRequest(ServiceError):
 
     def __init__(self, problems: Sequence[dict[str, str]]) -> None:
         self.problems = problems
+
+
+class NotAuthenticated(ServiceError):
+    """The request does not prove who sends it."""
+
+    status = 401
+    detail = "This needs a valid access token, sent as Authorization: Bearer <token>."
+    headers: ClassVar[Mapping[str, str]] = {"WWW-Authenticate": "Bearer"}
+
+
+class Forbidden(ServiceError):
+    """The sender of the request is known, but may not do this."""
+
+    status = 403
+    detail = "You may not do this."
 
 
 class DatabaseUnavailable(ServiceError):
@@ -215,6 +230,11 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
             methods.add("HEAD")
         headers["Allow"] = ", ".join(sorted(methods))
     return problem(status, DETAILS.get(status, error.detail), headers)
+
+
+def on_authentication_error(connection: HTTPConnection, error: Exception) -> Response:
+    """Answer 401. Starlette's middleware for authentication takes this function as `on_error`."""
+    return problem(NotAuthenticated.status, NotAuthenticated.detail, NotAuthenticated.headers)
 
 
 def names_in(error: BaseException | None) -> dict[str, str]:

@@ -4,8 +4,10 @@ import asyncio
 import struct
 from collections.abc import Callable
 from contextlib import closing
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from sqlalchemy import make_url
+import asyncpg
 
 from scripts.postgres import free_port
 
@@ -14,29 +16,56 @@ SSL_REQUEST = 80877103
 QUERY, PARSE, BIND, EXECUTE = b"Q", b"P", b"B", b"E"
 
 
-class PostgresProxy:
-    """Forwards messages between clients and the server at `server_url` while it is started.
+class LocatedConnection(asyncpg.Connection):
+    """A connection with the address of its server, which asyncpg tells the connection's class."""
 
-    Clients connect to `url`. The proxy offers no TLS. `on_statement` is called with the SQL of
+    def __init__(
+        self, protocol: Any, transport: asyncio.Transport, *arguments: Any, **options: Any
+    ) -> None:
+        super().__init__(protocol, transport, *arguments, **options)
+        # The path of a socket, or a tuple that begins with host and port.
+        self.address: str | tuple[Any, ...] = transport.get_extra_info("peername")
+
+
+class PostgresProxy:
+    """Forwards messages between clients and the server of `database_url` while it is started.
+
+    If that URL names several servers, this is the one that asyncpg chooses. Clients connect to
+    `url`. The proxy offers no TLS. `on_statement` is called with the SQL of
     each statement when a client executes it.
     """
 
     def __init__(
-        self, server_url: str, on_statement: Callable[[str], None] = lambda statement: None
+        self, database_url: str, on_statement: Callable[[str], None] = lambda statement: None
     ) -> None:
-        server = make_url(server_url)
-        self._server_address = (server.host or "localhost", server.port or 5432)
+        self._database_url = database_url
         self._port = free_port()
         self._clients: set[asyncio.Task[None]] = set()
         self._drops_messages = False
         self._on_statement = on_statement
-        proxy = server.set(host="127.0.0.1", port=self._port)
-        self.url = proxy.difference_update_query(["sslmode"]).render_as_string(hide_password=False)
         self.startup_messages: list[bytes] = []
         self.statements: list[str] = []  # the SQL of all executed statements, in their order
         self.prepared_names: set[str] = set()  # "" is the unnamed prepared statement
 
+    @property
+    def url(self) -> str:
+        url = urlsplit(self._database_url)
+        user, at, _ = url.netloc.rpartition("@")
+        parameters = [
+            (name, value)
+            for name, value in parse_qsl(url.query)
+            if name not in ("host", "port") and not name.startswith("ssl")
+        ]
+        return url._replace(
+            netloc=f"{user}{at}127.0.0.1:{self._port}", query=urlencode(parameters)
+        ).geturl()
+
     async def start(self) -> None:
+        connection = await asyncpg.connect(
+            self._database_url, connection_class=LocatedConnection, timeout=10
+        )
+        self._address = connection.address
+        await connection.close()
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
 
     async def stop(self) -> None:
@@ -59,7 +88,7 @@ class PostgresProxy:
         self._clients.add(task)
         try:
             with closing(writer):
-                server_reader, server_writer = await asyncio.open_connection(*self._server_address)
+                server_reader, server_writer = await self._connect()
                 with closing(server_writer):
                     responses = asyncio.create_task(self._forward_responses(server_reader, writer))
                     try:
@@ -70,6 +99,11 @@ class PostgresProxy:
             pass
         finally:
             self._clients.discard(task)
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if isinstance(self._address, str):
+            return await asyncio.open_unix_connection(self._address)
+        return await asyncio.open_connection(*self._address[:2])
 
     async def _forward_responses(
         self, server: asyncio.StreamReader, client: asyncio.StreamWriter

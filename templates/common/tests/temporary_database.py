@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeAlias
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import asyncpg
 import pytest
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import make_url
 
 Sql: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -26,10 +26,16 @@ async def temporary_database(server_url: str) -> AsyncIterator[str]:
     connection = await asyncpg.connect(server_url)
     await connection.execute(f"CREATE DATABASE {name}")
     try:
-        yield make_url(server_url).set(database=name).render_as_string(hide_password=False)
+        yield with_database(server_url, name)
     finally:
         await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
         await connection.close()
+
+
+def with_database(url: str, name: str) -> str:
+    """Return the URL with the name of another database."""
+    # Not with SQLAlchemy, which cannot read a URL with several hosts.
+    return urlsplit(url)._replace(path=f"/{name}").geturl()
 
 
 async def alembic(url: str, name: str, *arguments: str) -> str:

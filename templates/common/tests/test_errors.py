@@ -5,12 +5,23 @@ from contextlib import asynccontextmanager
 
 import pytest
 from httpx2 import AsyncClient
-from starlette.requests import Request
+from starlette.authentication import (
+    AuthCredentials,
+    AuthenticationBackend,
+    AuthenticationError,
+    SimpleUser,
+    requires,
+)
+from starlette.middleware import Middleware
+from starlette.middleware.authentication import AuthenticationMiddleware
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
+
+from service.errors import Forbidden, NotAuthenticated, on_authentication_error
 
 from tests.serving import Settings, assert_problem, create_app, serve
 
@@ -25,6 +36,29 @@ async def fail(request: Request) -> Response:
     raise RuntimeError(HIDDEN)
 
 
+async def need_user(request: Request) -> Response:
+    raise NotAuthenticated
+
+
+@requires("administrator")
+async def need_administrator(request: Request) -> Response:
+    raise Forbidden
+
+
+class TokenBackend(AuthenticationBackend):
+    """Refuses every token except that of an administrator."""
+
+    async def authenticate(
+        self, connection: HTTPConnection
+    ) -> tuple[AuthCredentials, SimpleUser] | None:
+        match connection.headers.get("Authorization"):
+            case None:
+                return None
+            case "Bearer administrator":
+                return AuthCredentials(["administrator"]), SimpleUser("Ann")
+        raise AuthenticationError(HIDDEN)
+
+
 async def fail_while_streaming(request: Request) -> Response:
     async def chunks() -> AsyncIterator[bytes]:
         yield b"the first part"
@@ -36,6 +70,14 @@ async def fail_while_streaming(request: Request) -> Response:
 ROUTES = [
     Route("/echo", echo, methods=["POST"]),
     Route("/fail", fail),
+    Route("/user", need_user),
+    Route(
+        "/administrator",
+        need_administrator,
+        middleware=[
+            Middleware(AuthenticationMiddleware, TokenBackend(), on_error=on_authentication_error)
+        ],
+    ),
     Route("/fail-while-streaming", fail_while_streaming),
 ]
 
@@ -69,6 +111,23 @@ async def test_too_large_body_returns_413(client: AsyncClient) -> None:
     assert_problem(await client.post("/echo", content=too_large), 413)
     assert_problem(await client.post("/echo", content=in_chunks(too_large)), 413)
     assert_problem(await client.request("GET", "/health/live", content=in_chunks(too_large)), 413)
+
+
+async def test_unauthenticated_request_returns_401(client: AsyncClient) -> None:
+    response = await client.get("/user")
+    assert_problem(response, 401)
+    assert response.headers["www-authenticate"] == "Bearer"
+
+
+async def test_authentication_middleware_of_starlette_answers_problems(client: AsyncClient) -> None:
+    """Whether it refuses the token, or `requires` refuses the user, or the handler does."""
+    response = await client.get("/administrator", headers={"Authorization": "Bearer other"})
+    assert_problem(response, 401)
+    assert response.headers["www-authenticate"] == "Bearer"
+    assert HIDDEN not in response.text
+    assert_problem(await client.get("/administrator"), 403)
+    administrator = {"Authorization": "Bearer administrator"}
+    assert_problem(await client.get("/administrator", headers=administrator), 403)
 
 
 async def test_unexpected_error_returns_500_without_details(

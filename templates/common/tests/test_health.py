@@ -60,7 +60,8 @@ async def test_sslmode_in_database_url_is_honoured(
     settings: Settings, postgres_proxy: PostgresProxy, mode: str, status: int
 ) -> None:
     """The proxy offers no TLS."""
-    url = SecretStr(f"{postgres_proxy.url}?sslmode={mode}")
+    separator = "&" if "?" in postgres_proxy.url else "?"
+    url = SecretStr(f"{postgres_proxy.url}{separator}sslmode={mode}")
     async with serve(settings, database_url=url) as client:
         assert (await client.get("/health/ready")).status_code == status
 

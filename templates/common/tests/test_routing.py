@@ -18,12 +18,18 @@ async def show(request: Request) -> Response:
     return PlainTextResponse("{team} {room}".format(**request.path_params))
 
 
+async def feed(request: Request) -> Response:
+    return PlainTextResponse("the feed")
+
+
 async def remove(request: Request) -> Response:
     return Response(status_code=204)
 
 
 ROOM = [Route("/{room:int}", show), Route("/{room:int}", remove, methods=["DELETE"])]
 ROUTES = [
+    Route("/articles/feed", feed),
+    Route("/articles/{slug}", remove, methods=["DELETE"]),
     Mount("/teams/{team}", routes=[Mount("/rooms", routes=ROOM)]),
     Mount("/files", app=PlainTextResponse("a file")),
 ]
@@ -84,6 +90,17 @@ async def test_mount_answers_head_and_names_allowed_methods(
         head = await client.head("/teams/red/rooms/5")
         assert (head.status_code, head.headers["content-length"]) == (200, "5")
         refused = await client.put("/teams/red/rooms/5")
+        assert_problem(refused, 405)
+        assert refused.headers["allow"] == "DELETE, GET, HEAD"
+
+
+async def test_fixed_path_allows_the_methods_of_a_parameter_in_its_place(
+    settings: Settings,
+) -> None:
+    async with serve(settings, routes=ROUTES) as client:
+        assert (await client.get("/articles/feed")).text == "the feed"
+        assert (await client.delete("/articles/feed")).status_code == 204
+        refused = await client.put("/articles/feed")
         assert_problem(refused, 405)
         assert refused.headers["allow"] == "DELETE, GET, HEAD"
 

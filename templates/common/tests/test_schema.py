@@ -6,6 +6,8 @@ import sys
 from asyncio.subprocess import PIPE, STDOUT
 from pathlib import Path
 
+import pytest
+
 from tests.process import ServiceProcess
 from tests.temporary_database import Sql
 
@@ -15,14 +17,21 @@ TABLES = Path(sys.prefix) / ".hypothesis"
 SAME_FEW = ["--max-examples", "5", "--generation-deterministic"]
 
 
+@pytest.fixture
+def headers() -> dict[str, str]:
+    """What every request sends, for example the Authorization of a user who may do everything."""
+    return {}
+
+
 async def test_service_behaves_as_its_schema_says(
-    service_process: ServiceProcess, sql: Sql, tmp_path: Path
+    service_process: ServiceProcess, headers: dict[str, str], sql: Sql, tmp_path: Path
 ) -> None:
     """Send the same few requests every time, or SCHEMA_EXAMPLES new ones for each operation."""
     examples = os.environ.get("SCHEMA_EXAMPLES")
     schemathesis = await asyncio.create_subprocess_exec(
         *[sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG)],
         *["run", f"{service_process.url}/openapi.json", "--no-color", "--continue-on-failure"],
+        *(f"--header={name}: {value}" for name, value in headers.items()),
         *(["--max-examples", examples, "--generation-database", "none"] if examples else SAME_FEW),
         cwd=tmp_path,
         env={"HYPOTHESIS_STORAGE_DIRECTORY": str(TABLES), **os.environ},

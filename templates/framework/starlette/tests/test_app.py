@@ -105,6 +105,25 @@ async def test_parameters_are_described_as_they_are_read(settings: Settings) -> 
         assert_problem(await client.get("/items/1"), 404)
 
 
+def test_security_schemes_of_the_handlers_are_in_the_schema() -> None:
+    bearer = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+
+    @describe(answer=Health, security={"bearer": bearer}, tag="test")
+    async def protected(request: Request) -> Response:
+        return answer(Health())
+
+    @describe(answer=Health, tag="test")
+    async def public(request: Request) -> Response:
+        return answer(Health())
+
+    routes = [Route("/protected", protected), Route("/public", public)]
+    schema = openapi(routes, title="test", description="")
+    validate(schema)
+    assert schema["components"]["securitySchemes"] == {"bearer": bearer}
+    assert schema["paths"]["/protected"]["get"]["security"] == [{"bearer": []}]
+    assert "security" not in schema["paths"]["/public"]["get"]
+
+
 async def test_state_of_a_request_is_typed(settings: Settings) -> None:
     async def ready(request: Request[State]) -> Response:
         assert_type(request.state["database"], Database)  # checked by mypy

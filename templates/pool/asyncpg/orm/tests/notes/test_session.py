@@ -9,7 +9,7 @@ from contextlib import suppress
 import asyncpg
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import make_url, text
+from sqlalchemy import text
 from sqlalchemy.exc import (
     DBAPIError,
     InvalidRequestError,
@@ -24,7 +24,7 @@ from service.notes import queries
 from service.notes.models import Note, Revision
 
 from tests.serving import Settings
-from tests.temporary_database import Sql
+from tests.temporary_database import Sql, with_database
 
 
 class RevisionExists(ServiceError):
@@ -166,8 +166,7 @@ async def test_stream_cannot_be_read_after_its_block(database: Database) -> None
 async def test_refused_connection_is_reported_with_its_sqlstate(
     settings: Settings, database_url: str
 ) -> None:
-    url = make_url(database_url).set(database="unknown")
-    unknown = SecretStr(url.render_as_string(hide_password=False))
+    unknown = SecretStr(with_database(database_url, "unknown"))
     async with Database(settings.model_copy(update={"database_url": unknown})) as database:
         with pytest.raises(DatabaseUnavailable) as raised:
             await database.ping()
