@@ -41,7 +41,7 @@ def describe(
     request: a model as for `requests.read`. headers: the names of the headers that it reads.
     links: where its answer leads. problems: the statuses of the errors that it answers.
 
-    The operation is named by the tag and the handler, such as "notes-get_note", so two domains may
+    The operation is named by the tag and the handler, such as "books-get_book", so two domains may
     have handlers of the same name.
     """
 

@@ -29,8 +29,8 @@ Transaction = NewType("Transaction", "PoolConnectionProxy[asyncpg.Record]")
 class Statement:
     """A Core statement, compiled once, whose call returns the arguments of asyncpg's methods.
 
-        GET = Statement(select(notes).where(notes.c.id == bindparam("note_id")))
-        row = await connection.fetchrow(*GET(note_id=1))
+        GET = Statement(select(books).where(books.c.id == bindparam("book_id")))
+        row = await connection.fetchrow(*GET(book_id=1))
 
     asyncpg does not know SQLAlchemy's types. A column default in Python and a list for `IN` are
     refused with a TypeError: use a server default, and `= ANY(:ids)`.
