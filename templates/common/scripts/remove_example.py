@@ -31,7 +31,7 @@ SHARED = [
     ),
 ]
 PART = re.compile(
-    rb"^[^\n]*The example: begin[^\n]*\n.*?The example: end[^\n]*\n|^[^\n]*# The example\n",
+    rb"^[^\n]*The example: begin[^\n]*\n.*?The example: end[^\n]*\n+|^[^\n]*# The example\n",
     re.MULTILINE | re.DOTALL,
 )
 DROP_TABLES = "DROP TABLE note_revisions, notes, alembic_version;"
@@ -54,7 +54,7 @@ def changed_files() -> dict[Path, bytes]:
 
 def require_commit(paths: list[Path]) -> None:
     """Refuse to change what git could not restore. Without git, nothing is checked."""
-    command = ["git", "status", "--porcelain", "--", *paths]
+    command: list[str | Path] = ["git", "status", "--porcelain", "--", *paths]
     try:
         status = subprocess.run(command, capture_output=True, text=True)
     except FileNotFoundError:

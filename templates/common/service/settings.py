@@ -53,8 +53,6 @@ def check_http_url(url: str) -> str:
 
 
 # The example: end
-
-
 def check_origin(origin: str) -> str:
     parts = split_url(origin)
     if origin != "*" and origin != f"{parts.scheme}://{parts.netloc}":

@@ -38,7 +38,7 @@ async def read(request: Request[Any], model: type[Model]) -> Model:
 @cache
 def list_parameters(model: type[BaseModel]) -> frozenset[str]:
     """Return the names of the query parameters that are lists, which a request repeats."""
-    query = model.model_fields["query"].annotation
+    query: Any = model.model_fields["query"].annotation
     properties = TypeAdapter(query).json_schema().get("properties", {})
     return frozenset(
         name
