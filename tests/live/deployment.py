@@ -97,7 +97,7 @@ class Deployment:
     def start_pgbouncer(self) -> None:
         port = free_port()
         users = self.folder / "userlist.txt"
-        users.write_text('"notes" "secret"\n')
+        users.write_text('"service" "secret"\n')
         server = re.search(r"@127\.0\.0\.1:(\d+)/(.+)", self.direct_url)
         assert server
         changes = {
@@ -119,7 +119,7 @@ class Deployment:
         self.stack.enter_context(running(command, log, **nobody))
         wait_until(lambda: accepts_connections(port))
         self.environment |= {
-            "DATABASE_URL": f"postgresql://notes:secret@127.0.0.1:{port}/{server[2]}",
+            "DATABASE_URL": f"postgresql://service:secret@127.0.0.1:{port}/{server[2]}",
             "DATABASE_PGBOUNCER": "true",
             "DATABASE_CONNECTION_LIMIT": "1000",  # max_client_conn
         }
@@ -236,8 +236,8 @@ def deployed(workplace: Path, postgres_url: str, **choices: str) -> Iterator[Dep
     folder = workplace / name
     (folder / "tmp").mkdir(parents=True)
     project = render_into(folder, **choices)
-    asyncio.run(execute(postgres_url, f"CREATE DATABASE {name} OWNER notes"))
-    url = postgres_url.replace("postgres@", "notes@").replace("/postgres", f"/{name}")
+    asyncio.run(execute(postgres_url, f"CREATE DATABASE {name} OWNER service"))
+    url = postgres_url.replace("postgres@", "service@").replace("/postgres", f"/{name}")
     with ExitStack() as stack:
         deployment = Deployment(project, folder, url, stack)
         deployment.start_upstream()

@@ -47,9 +47,9 @@ def test_compose_file_is_valid_and_holds_no_secret(packaged: Path) -> None:
     clean("check-jsonschema", "--builtin-schema", "vendor.compose-spec", compose)
     # Without the values of the environment, every password is empty.
     text = re.sub(r"\$\{\w+:\?\}", "", compose.read_text())
-    assert text.count("postgresql://notes:@") == text.count("postgresql://") == 2
+    assert text.count("postgresql://service:@") == text.count("postgresql://") == 2
     assert "LOGIN PASSWORD ''" in text
-    assert '"notes" ""' in text
+    assert '"service" ""' in text
 
 
 def test_everything_that_compose_refers_to_exists(packaged: Path) -> None:

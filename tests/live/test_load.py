@@ -73,7 +73,7 @@ def test_200_users_at_once_get_no_error(deployment: Deployment) -> None:
 
     asyncio.run(everybody())
     # The users shared the few connections that PgBouncer has to PostgreSQL.
-    statement = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'notes' AND datname = '{}'"
+    statement = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'service' AND datname = '{}'"
     assert deployment.query(statement.format(deployment.folder.name)) == SERVER_CONNECTIONS
     assert deployment.log("pgbouncer.log").count("login attempt") > 2 * SERVER_CONNECTIONS
     assert "unexpected error" not in deployment.log("gunicorn.log")
@@ -162,7 +162,7 @@ def test_stopping_service_finishes_its_requests(deployment: Deployment) -> None:
     stop(deployment.master)
     # The connections of PgBouncer are older.
     younger = (
-        "SELECT count(*) FROM pg_stat_activity WHERE usename = 'notes' AND backend_start > '{}'"
+        "SELECT count(*) FROM pg_stat_activity WHERE usename = 'service' AND backend_start > '{}'"
     )
     connections = younger.format(deployment.query("SELECT now()::text"))
     master = deployment.start_gunicorn(**without_pgbouncer(deployment) | {"GRACEFUL_TIMEOUT": "10"})

@@ -48,9 +48,9 @@ def test_user_may_ask_pgbouncer_for_its_pools(default_deployment: Deployment) ->
 
 
 def test_migrations_have_no_statement_timeout(default_deployment: Deployment) -> None:
-    timeout = "ALTER ROLE notes IN DATABASE slow SET statement_timeout = 1"  # millisecond
-    administrator = default_deployment.direct_url.replace("notes@", "postgres@")
-    asyncio.run(execute(administrator, "CREATE DATABASE slow OWNER notes", timeout))
+    timeout = "ALTER ROLE service IN DATABASE slow SET statement_timeout = 1"  # millisecond
+    administrator = default_deployment.direct_url.replace("service@", "postgres@")
+    asyncio.run(execute(administrator, "CREATE DATABASE slow OWNER service", timeout))
     slow = default_deployment.direct_url.replace(default_deployment.folder.name, "slow")
     migrate(default_deployment, DATABASE_URL=slow)
     # Migrations must connect to PostgreSQL itself: PgBouncer refuses their settings.

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-from scripts.postgres import free_port, postgres
+from scripts.postgres import postgres
+from scripts.upstream import start_upstream  # The example
 
 APP = "{{ cookiecutter.package_name }}.main:app"
 PYTHON = [sys.executable, "-m"]
@@ -31,23 +32,6 @@ def database(url: str | None) -> Iterator[str]:
         with postgres(Path(".postgres")) as url:
             print(f"Started PostgreSQL, with its data in .postgres: {url}", flush=True)
             yield url
-
-
-@contextmanager
-def upstream(url: str | None) -> Iterator[str]:
-    """Yield the URL that is set, or that of the stub."""
-    if url:
-        yield url
-        return
-    port = free_port()
-    command = [*PYTHON, "uvicorn", "scripts.upstream:app", "--port", str(port), "--lifespan", "off"]
-    stub = subprocess.Popen([*command, "--log-level", "warning"])
-    try:
-        print(f"Started a stub of the upstream: http://127.0.0.1:{port}", flush=True)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        stub.terminate()
-        stub.wait()
 
 
 def alembic(*arguments: str) -> None:
@@ -76,7 +60,7 @@ def main() -> None:
     commands.add_parser("migration").add_argument("message")
     arguments = parser.parse_args()
     if arguments.command == "migration" and not arguments.message:
-        raise SystemExit('A migration needs a message: make migration m="add tags to notes"')
+        raise SystemExit('A migration needs a message: make migration m="what changed"')
 
     # The environment wins over .env, which wins over .env.development. An empty variable is not set.
     environment = {name: value for name, value in os.environ.items() if value}
@@ -89,9 +73,13 @@ def main() -> None:
         if arguments.command == "migration":
             alembic("revision", "--autogenerate", "--message", arguments.message)
         elif arguments.command == "run":
-            with upstream(variables.get("UPSTREAM_URL")) as os.environ["UPSTREAM_URL"]:
-                os.environ["LOG_FORMAT"] = variables.get("LOG_FORMAT") or "console"
-                serve(arguments.port)
+            # The example: begin
+            if not variables.get("UPSTREAM_URL"):
+                os.environ["UPSTREAM_URL"] = start_upstream()
+                print(f"Started a stub of the upstream: {os.environ['UPSTREAM_URL']}", flush=True)
+            # The example: end
+            os.environ["LOG_FORMAT"] = variables.get("LOG_FORMAT") or "console"
+            serve(arguments.port)
 
 
 if __name__ == "__main__":

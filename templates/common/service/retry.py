@@ -18,8 +18,8 @@ def retry_on_conflict(function: Callable[P, Awaitable[T]]) -> Callable[P, Awaita
     """Call `function` again, up to three more times, when it raises TransactionConflict.
 
     The function must open the block of `connection()` or `transaction()` itself, because the whole
-    block is repeated. It must not call anything except the database: an upstream would be called
-    again as well.
+    block is repeated. It must not call anything except the database: another service would be
+    called again as well.
     """
 
     @wraps(function)

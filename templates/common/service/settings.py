@@ -39,6 +39,7 @@ def check_database_url(secret: SecretStr) -> SecretStr:
     return secret
 
 
+# The example: begin
 def check_http_url(url: str) -> str:
     """Return the URL without a slash at its end."""
     parts = split_url(url)
@@ -51,6 +52,7 @@ def check_http_url(url: str) -> str:
     return url.rstrip("/")
 
 
+# The example: end
 def check_origin(origin: str) -> str:
     parts = split_url(origin)
     if origin != "*" and origin != f"{parts.scheme}://{parts.netloc}":
@@ -145,9 +147,9 @@ class DatabaseSettings(BaseSettings):
 class Settings(DatabaseSettings):
     """The settings of the service. `.env.example` describes them all."""
 
-    upstream_url: Annotated[str, AfterValidator(check_http_url)]
-    upstream_timeout: Duration = 10
-    upstream_max_connections: Annotated[int, Field(ge=1)] = 1000
+    upstream_url: Annotated[str, AfterValidator(check_http_url)]  # The example
+    upstream_timeout: Duration = 10  # The example
+    upstream_max_connections: Annotated[int, Field(ge=1)] = 1000  # The example
     cors_origins: Origins = ()
     allowed_hosts: Hosts = ("*",)
     max_body_bytes: Annotated[int, Field(ge=1)] = 1_048_576

@@ -12,8 +12,8 @@ from dotenv import dotenv_values
 from httpx2 import AsyncClient
 from prometheus_client import REGISTRY
 
-from scripts.develop import upstream
 from scripts.postgres import postgres
+from scripts.upstream import start_upstream  # The example
 from tests.postgres_proxy import PostgresProxy
 from tests.process import ServiceProcess, run_service
 from tests.serving import Settings, metadata, serve
@@ -47,6 +47,7 @@ def environment(server_url: str) -> Iterator[None]:
                 patch.delenv(name)
         for name, value in dotenv_values(DEVELOPMENT).items():
             patch.setenv(name, value or "")
+        patch.setenv("UPSTREAM_URL", start_upstream())  # The example
         structlog.configure(
             # Rich would print the local variables of every frame.
             processors=[
@@ -79,8 +80,6 @@ def settings(database_url: str) -> Settings:
         database_pool_size=1,
         database_pool_timeout=3,
         database_statement_timeout=3,
-        upstream_url="http://127.0.0.1:9",
-        upstream_timeout=3,
     )
 
 
@@ -95,12 +94,10 @@ async def shared_client(settings: Settings) -> AsyncIterator[AsyncClient]:
 async def service_process(
     settings: Settings, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[ServiceProcess]:
-    """The service under gunicorn, for the host 127.0.0.1, with a stub of its upstream."""
+    """The service under gunicorn, for the host 127.0.0.1."""
     folder = tmp_path_factory.mktemp("service")
-    with upstream(None) as url:
-        hosts = {"ALLOWED_HOSTS": "127.0.0.1"}
-        async with run_service(settings, folder, UPSTREAM_URL=url, **hosts) as process:
-            yield process
+    async with run_service(settings, folder, ALLOWED_HOSTS="127.0.0.1") as process:
+        yield process
 
 
 @pytest.fixture(scope="session")

@@ -83,7 +83,6 @@ async def run_service(
             **os.environ,
             "DATABASE_URL": settings.dsn,
             "DATABASE_POOL_SIZE": str(settings.database_pool_size),
-            "UPSTREAM_URL": settings.upstream_url,
             **environment,
         },
         stdout=PIPE,

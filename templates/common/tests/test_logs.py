@@ -39,8 +39,7 @@ def load(
     handlers, level = root.handlers, root.level
 
     def load(**environment: str) -> TestClient:
-        required = {"DATABASE_URL": settings.dsn, "UPSTREAM_URL": settings.upstream_url}
-        for name, value in {**required, **environment}.items():
+        for name, value in {"DATABASE_URL": settings.dsn, **environment}.items():
             monkeypatch.setenv(name, value)
         app = runpy.run_module(Settings.__module__.replace("settings", "main"))["app"]
         structlog.configure(cache_logger_on_first_use=False)  # a cached logger cannot be restored

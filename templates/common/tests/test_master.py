@@ -27,7 +27,6 @@ def environment(
     """Set what is required, and keep what a hook changes from other tests."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DATABASE_URL", settings.dsn)
-    monkeypatch.setenv("UPSTREAM_URL", "http://127.0.0.1:9")
     monkeypatch.setenv(FOLDER, "")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr(sys, "modules", dict(sys.modules))
@@ -100,7 +99,7 @@ async def test_reload_above_budget_is_logged_and_goes_on(
 async def test_start_without_database_is_logged_and_goes_on(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setenv("DATABASE_URL", "postgresql://me:hunter2@127.0.0.1:9/notes")
+    monkeypatch.setenv("DATABASE_URL", "postgresql://me:hunter2@127.0.0.1:9/name")
     await start()
     [record] = caplog.records
     assert record.levelno == logging.WARNING

@@ -24,7 +24,7 @@ def upstream(upstream_server: UpstreamStub) -> UpstreamStub:
 
 @pytest.fixture(scope="session")
 def settings(settings: Settings, upstream_server: UpstreamStub) -> Settings:
-    return settings.model_copy(update={"upstream_url": upstream_server.url})
+    return settings.model_copy(update={"upstream_url": upstream_server.url, "upstream_timeout": 3})
 
 
 @pytest.fixture(scope="session")

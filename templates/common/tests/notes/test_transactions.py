@@ -1,18 +1,11 @@
-"""Transactions: a success is stored, a failure is not, and no connection is lost."""
+"""Transactions of the handlers: a success is stored, a failure is not, a conflict is retried."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, suppress
 from typing import TypeAlias
 
-import asyncpg
 import pytest
 from httpx2 import AsyncClient
-from httpx2 import Response as ClientResponse
 from pydantic import SecretStr
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.database import Database
@@ -159,106 +152,6 @@ async def test_transaction_that_always_conflicts_returns_503(
     assert await stored_notes(sql) == before
 
 
-async def wait_for_blocked_statement(sql: Sql) -> None:
-    """Return when a statement of the service waits for a lock that the test holds."""
-    for _ in range(300):
-        if await sql.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"):
-            return
-        await asyncio.sleep(0.01)
-    raise TimeoutError
-
-
-async def test_deadlock_is_retried(client: AsyncClient, note: Note, sql: Sql) -> None:
-    async with asyncio.TaskGroup() as tasks:
-        # PostgreSQL fails the transaction that has waited longer: usually the service's, but the
-        # test's if its statements came late.
-        with suppress(asyncpg.DeadlockDetectedError):
-            async with sql.transaction():
-                await sql.execute("INSERT INTO note_revisions VALUES (1, 2, 'test', '')")
-                change = tasks.create_task(client.patch("/notes/1", json={"title": "two"}))
-                # The service has locked the note, and waits for the revision of the test.
-                await wait_for_blocked_statement(sql)
-                await sql.execute("UPDATE notes SET body = 'test'")
-                await sql.execute("DELETE FROM note_revisions WHERE version = 2")
-    assert change.result().status_code == 200
-    assert await stored_notes(sql) == [(1, 2, "two")]
-
-
-@pytest.mark.parametrize("pgbouncer", [False, True])  # with PgBouncer only the client has a timeout
-async def test_slow_statement_times_out(
-    settings: Settings, note: Note, sql: Sql, pgbouncer: bool
-) -> None:
-    service = serve(settings, database_statement_timeout=0.2, database_pgbouncer=pgbouncer)
-    async with asyncio.timeout(5), service as client:
-        async with sql.transaction():
-            await sql.execute("LOCK TABLE notes")
-            assert_problem(await client.post("/notes", json={"title": "two"}), 503)
-            assert_problem(await client.get("/notes/1"), 503)
-        assert (await client.get("/notes")).json()["items"] == [note]
-
-
-async def test_request_waits_only_once_for_silent_server(
-    settings: Settings, note: Note, postgres_proxy: PostgresProxy
-) -> None:
-    """After the timeout neither a ROLLBACK nor the next request waits for the server again."""
-    requests = [*WRITES[:2], READS[1]]
-    url = SecretStr(postgres_proxy.url)
-    async with AsyncExitStack() as stack:
-        clients = [
-            await stack.enter_async_context(
-                serve(settings, database_url=url, database_statement_timeout=1)
-            )
-            for _ in requests  # each has a pool of one
-        ]
-
-        async def send_all() -> list[ClientResponse]:
-            calls = zip(clients, requests, strict=True)
-            return await asyncio.gather(
-                *(client.request(method, path, json=body) for client, (method, path, body) in calls)
-            )
-
-        for client in clients:
-            assert (await client.get("/notes/1")).json() == note
-        postgres_proxy.start_dropping()
-        async with asyncio.timeout(2.8):
-            failed = await send_all()
-        for response in failed:
-            assert_problem(response, 503)
-        postgres_proxy.stop_dropping()
-        assert [response.is_success for response in await send_all()] == [True, True, True]
-
-
-@pytest.mark.parametrize(("method", "path", "body"), [*WRITES[:2], READS[1]])
-async def test_connection_that_server_closes_is_replaced(
-    client: AsyncClient, note: Note, sql: Sql, method: str, path: str, body: object
-) -> None:
-    async with asyncio.TaskGroup() as tasks, sql.transaction():
-        await sql.execute("LOCK TABLE notes")
-        request = tasks.create_task(client.request(method, path, json=body))
-        await wait_for_blocked_statement(sql)
-        await sql.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted")
-        assert_problem(await request, 503)
-    assert (await client.get("/notes")).json()["items"] == [note]
-    assert (await client.request(method, path, json=body)).is_success
-
-
-async def test_read_only_database_answers_reads_and_refuses_writes(
-    settings: Settings, note: Note, sql: Sql
-) -> None:
-    name = await sql.fetchval("SELECT current_database()")
-    await sql.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
-    try:
-        async with serve(settings) as client:
-            assert (await client.get("/notes/1")).json() == note
-            for method, path, body in WRITES:
-                assert_problem(await client.request(method, path, json=body), 503)
-            # Like a failover to a writable server, this is seen by new connections only.
-            await sql.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
-            assert (await client.patch("/notes/1", json={"title": "two"})).is_success
-    finally:
-        await sql.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
-
-
 # Its binary format changes, too.
 BINARY_TYPES = ("version TYPE bigint", "version TYPE integer")
 
@@ -277,50 +170,6 @@ async def test_changed_column_type_fails_no_request(
                 await sql.execute(
                     "INSERT INTO notes (id, title, body) OVERRIDING SYSTEM VALUE VALUES (1, 'x', '')"
                 )
-
-
-@pytest.mark.parametrize("end", ["raise", "cancel"])
-async def test_interrupted_handler_stores_nothing(settings: Settings, sql: Sql, end: str) -> None:
-    written = asyncio.Event()
-
-    async def handler(request: Request) -> Response:
-        async with request.state.database.transaction() as transaction:
-            await queries.create(transaction, "one", "")
-            written.set()
-            if end == "raise":
-                raise RuntimeError
-            await asyncio.sleep(60)
-        raise AssertionError("unreachable: the test cancels it")
-
-    async with serve(settings, routes=[Route("/interrupted", handler)]) as client:
-        request = asyncio.create_task(client.get("/interrupted"))
-        async with asyncio.timeout(3):
-            await written.wait()
-        if end == "raise":
-            assert_problem(await request, 500)
-        else:
-            request.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await request
-        assert (await client.get("/notes")).json()["items"] == []
-    assert await stored_notes(sql) == []
-
-
-async def test_swallowed_error_does_not_turn_rollback_into_success(
-    settings: Settings, sql: Sql, fail_writes: FailWrites
-) -> None:
-    await fail_writes("23514", at_commit=False, times=1)
-
-    async def handler(request: Request) -> Response:
-        async with request.state.database.transaction() as transaction:
-            with suppress(Exception):
-                await queries.create(transaction, "one", "")
-        return Response(status_code=201)
-
-    async with serve(settings, routes=[Route("/swallow", handler)]) as client:
-        assert_problem(await client.get("/swallow"), 500)
-        assert (await client.post("/notes", json={"title": "two"})).status_code == 201
-    assert [title for _, _, title in await stored_notes(sql)] == ["two"]
 
 
 @pytest.mark.parametrize("pgbouncer", [False, True])

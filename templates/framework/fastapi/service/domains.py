@@ -6,8 +6,8 @@ from fastapi import APIRouter
 
 from .health import router as health_router
 from .lifespan import DomainLifespan
-from .notes.lifespan import lifespan as notes_lifespan
-from .notes.routes import router as notes_router
+from .notes.lifespan import lifespan as notes_lifespan  # The example
+from .notes.routes import router as notes_router  # The example
 
 
 class Domain(NamedTuple):
@@ -17,6 +17,6 @@ class Domain(NamedTuple):
 
 # Their routes are tried in this order, so the domain with the most requests comes first.
 DOMAINS = [
-    Domain(notes_router, notes_lifespan),
+    Domain(notes_router, notes_lifespan),  # The example
     Domain(health_router),
 ]

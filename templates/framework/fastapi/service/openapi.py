@@ -30,7 +30,7 @@ def links(status: int, links: dict[str, Any]) -> dict[int | str, dict[str, Any]]
 
 
 def operation_id(route: APIRoute) -> str:
-    """Name an operation by its tags and its handler, such as "notes-get_note".
+    """Name an operation by its tags and its handler, such as "books-get_book".
 
     So two domains may have handlers of the same name.
     """

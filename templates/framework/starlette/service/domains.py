@@ -7,8 +7,8 @@ from starlette.routing import BaseRoute
 
 from .health import routes as health_routes
 from .lifespan import DomainLifespan
-from .notes.lifespan import lifespan as notes_lifespan
-from .notes.routes import routes as notes_routes
+from .notes.lifespan import lifespan as notes_lifespan  # The example
+from .notes.routes import routes as notes_routes  # The example
 
 
 class Domain(NamedTuple):
@@ -18,6 +18,6 @@ class Domain(NamedTuple):
 
 # Their routes are tried in this order, so the domain with the most requests comes first.
 DOMAINS = [
-    Domain(notes_routes, notes_lifespan),
+    Domain(notes_routes, notes_lifespan),  # The example
     Domain(health_routes),
 ]

@@ -68,7 +68,7 @@ def describe(
     links: where its answer leads. problems: the statuses of the errors that it answers.
     security: the security schemes of OpenAPI, by their names, of which its callers need one.
 
-    The operation is named by the tag and the handler, such as "notes-get_note", so two domains may
+    The operation is named by the tag and the handler, such as "books-get_book", so two domains may
     have handlers of the same name.
     """
     fields = request.model_fields if request else {}

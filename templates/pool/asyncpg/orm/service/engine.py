@@ -17,7 +17,7 @@ from .settings import DatabaseSettings
 logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
 logging.getLogger("sqlalchemy.engine").setLevel(logging.WARNING)  # at `info` it logs each statement
 
-# Keys of the notes that the pool keeps with each connection (`record_info`).
+# Keys of what the pool remembers of each connection (`record_info`).
 RUNNING = "statements that run now"
 STREAMED = "a result is read in parts"
 
@@ -73,7 +73,7 @@ def run_statement_for_many(
 def run(
     context: ExecutionContext, method: Callable[[str, Any], None], statement: str, parameters: Any
 ) -> bool:
-    """Run a statement ourselves, and note it with its connection for as long as it runs."""
+    """Run a statement ourselves, and remember it with its connection for as long as it runs."""
     info: Any = context.root_connection.connection.record_info
     running: list[str] = info.setdefault(RUNNING, [])
     running.append(statement)

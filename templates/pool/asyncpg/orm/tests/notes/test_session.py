@@ -1,35 +1,15 @@
-"""The sessions of `Database`: what they leave behind, and what they refuse."""
+"""The objects that queries return."""
 
-import asyncio
-import gc
-import weakref
 from collections.abc import AsyncIterator
-from contextlib import suppress
 
-import asyncpg
 import pytest
-from pydantic import SecretStr
-from sqlalchemy import text
-from sqlalchemy.exc import (
-    DBAPIError,
-    InvalidRequestError,
-    PendingRollbackError,
-)
+from sqlalchemy.exc import InvalidRequestError
 
-from service.constraints import constraint_errors
-from service.database import ChangesNotStored, Database
-from service.engine import driver_error
-from service.errors import DatabaseUnavailable, ServiceError, TextTooLong
+from service.database import Database
 from service.notes import queries
-from service.notes.models import Note, Revision
 
 from tests.serving import Settings
-from tests.temporary_database import Sql, with_database
-
-
-class RevisionExists(ServiceError):
-    status = 409
-    detail = "There is a revision with this version."
+from tests.temporary_database import Sql
 
 
 @pytest.fixture
@@ -51,128 +31,3 @@ async def test_relationship_is_not_loaded_implicitly(database: Database) -> None
         note = await queries.get(connection, note.id)
         with pytest.raises(InvalidRequestError, match="lazy='raise'"):
             _ = note.revisions
-
-
-async def test_each_session_reads_anew(database: Database, sql: Sql) -> None:
-    async with database.transaction() as transaction:
-        await queries.create(transaction, "one", "")
-    async with database.connection() as connection:
-        before = await queries.get(connection, 1)
-    await sql.execute("UPDATE notes SET title = 'two'")
-    async with database.connection() as connection:
-        after = await queries.get(connection, 1)
-    assert (before.title, after.title) == ("one", "two")
-
-
-async def test_nothing_can_be_added_after_the_block(database: Database) -> None:
-    """It would never be stored."""
-    async with database.transaction() as transaction:
-        await queries.create(transaction, "one", "")
-    with pytest.raises(InvalidRequestError, match="closed"):
-        transaction.add(Note(title="two", body=""))
-
-
-async def test_commit_flushes_what_was_added(database: Database, sql: Sql) -> None:
-    async with database.transaction() as transaction:
-        transaction.add(Note(title="one", body=""))
-    assert await sql.fetchval("SELECT count(*) FROM notes") == 1
-
-
-async def test_change_without_a_transaction_is_an_error(database: Database, sql: Sql) -> None:
-    async with database.transaction() as transaction:
-        note = await queries.create(transaction, "one", "")
-    with pytest.raises(ChangesNotStored):
-        async with database.connection() as connection:
-            connection.add(Note(title="two", body=""))
-    with pytest.raises(ChangesNotStored):
-        async with database.connection() as connection:
-            (await queries.get(connection, note.id)).title = "two"
-    with pytest.raises(ChangesNotStored):
-        async with database.connection() as connection:
-            await connection.delete(await queries.get(connection, note.id))
-    assert await sql.fetchval("SELECT array_agg(title) FROM notes") == ["one"]
-
-
-async def test_error_of_a_flush_is_not_swallowed_by_the_commit(
-    database: Database, sql: Sql
-) -> None:
-    with pytest.raises(TextTooLong):
-        async with database.transaction() as transaction:
-            transaction.add(Note(title="too long" * 100, body=""))
-    assert await sql.fetchval("SELECT count(*) FROM notes") == 0
-
-
-@pytest.mark.parametrize("flush", [True, False])
-async def test_domain_can_answer_a_violation_at_a_flush(
-    database: Database, sql: Sql, *, flush: bool
-) -> None:
-    """Whether the handler flushes or the COMMIT does."""
-    async with database.transaction() as transaction:
-        await queries.create(transaction, "one", "")
-    with pytest.raises(RevisionExists):
-        async with (
-            constraint_errors(note_revisions_pkey=RevisionExists),
-            database.transaction() as transaction,
-        ):
-            transaction.add(Revision(note_id=1, version=1, title="two", body=""))
-            if flush:
-                await transaction.flush()
-    assert await sql.fetchval("SELECT array_agg(title) FROM note_revisions") == ["one"]
-
-
-async def test_swallowed_error_of_a_flush_fails_the_block(database: Database, sql: Sql) -> None:
-    with pytest.raises(PendingRollbackError):
-        async with database.transaction() as transaction:
-            transaction.add(Note(title="too long" * 100, body=""))
-            with suppress(DBAPIError):
-                await transaction.flush()
-    assert await sql.fetchval("SELECT count(*) FROM notes") == 0
-
-
-async def test_commit_is_refused_while_a_task_that_was_not_awaited_runs_its_statement(
-    database: Database, sql: Sql
-) -> None:
-    with pytest.raises(DatabaseUnavailable):
-        async with database.transaction() as transaction:
-            not_awaited = asyncio.create_task(queries.create(transaction, "one", ""))
-            await asyncio.sleep(0)  # now its BEGIN is on its way
-    await asyncio.gather(not_awaited, return_exceptions=True)
-    assert await sql.fetchval("SELECT count(*) FROM notes") == 0
-
-
-async def test_session_does_not_wait_for_the_garbage_collector(database: Database) -> None:
-    gc.disable()
-    try:
-        async with database.transaction() as transaction:
-            await queries.create(transaction, "one", "")
-            session = weakref.ref(transaction.sync_session)
-        del transaction
-        assert session() is None
-    finally:
-        gc.enable()
-
-
-async def test_stream_cannot_be_read_after_its_block(database: Database) -> None:
-    async with database.transaction() as transaction:
-        rows = await transaction.stream(text("SELECT generate_series(1, 10000)"))
-        await anext(rows)
-    async with database.transaction() as transaction:
-        await transaction.execute(text("SELECT 1"))
-        with pytest.raises(asyncpg.InterfaceError):
-            await rows.all()
-        await transaction.execute(text("SELECT 1"))
-
-
-async def test_refused_connection_is_reported_with_its_sqlstate(
-    settings: Settings, database_url: str
-) -> None:
-    unknown = SecretStr(with_database(database_url, "unknown"))
-    async with Database(settings.model_copy(update={"database_url": unknown})) as database:
-        with pytest.raises(DatabaseUnavailable) as raised:
-            await database.ping()
-    assert getattr(raised.value.__cause__, "sqlstate", None) == "3D000"
-
-
-def test_error_that_wraps_no_other_is_its_own_cause() -> None:
-    error = DBAPIError("SELECT 1", None, None)  # type: ignore[arg-type]
-    assert driver_error(error) is error

@@ -1,0 +1,313 @@
+"""Transactions: a success is stored, a failure is not, and what conflicted is tried again."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
+from typing import TypeAlias
+
+import asyncpg
+import pytest
+from httpx2 import AsyncClient
+from httpx2 import Response as ClientResponse
+from pydantic import SecretStr
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from service.database import Database
+from service.errors import NumberOutOfRange
+from service.postgres import translate
+from service.retry import retry_on_conflict
+
+from tests.postgres_proxy import PostgresProxy
+from tests.raw_sql import execute, fetch_value
+from tests.serving import Settings, assert_problem, serve
+from tests.temporary_database import Sql
+
+FailWrites: TypeAlias = Callable[..., Awaitable[None]]
+
+READ, WRITE = ("GET", "/boxes"), ("POST", "/boxes")
+ADD_FAILING_TRIGGER = """
+    CREATE SEQUENCE attempts;
+    CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF nextval('attempts') <= {times} THEN
+            RAISE EXCEPTION 'hunter2' USING ERRCODE = '{sqlstate}';
+        END IF;
+        RETURN NULL;
+    END $$;
+    CREATE CONSTRAINT TRIGGER fail AFTER INSERT ON boxes
+    DEFERRABLE INITIALLY {when} FOR EACH ROW EXECUTE FUNCTION fail();
+"""
+REMOVE_FAILING_TRIGGER = "DROP FUNCTION IF EXISTS fail CASCADE; DROP SEQUENCE IF EXISTS attempts"
+
+
+@retry_on_conflict
+async def read(request: Request) -> Response:
+    database: Database = request.scope["state"]["database"]
+    async with database.connection() as connection:
+        return JSONResponse(await fetch_value(connection, "SELECT max(size) FROM boxes"))
+
+
+@retry_on_conflict
+async def write(request: Request) -> Response:
+    """Store the next box, and enlarge the first one."""
+    database: Database = request.scope["state"]["database"]
+    async with database.transaction() as transaction:
+        await execute(transaction, "INSERT INTO boxes SELECT max(size) + 1 FROM boxes")
+        await execute(transaction, "UPDATE boxes SET changes = changes + 1 WHERE size = 1")
+    return Response(status_code=201)
+
+
+ROUTES = [Route("/boxes", read), Route("/boxes", write, methods=["POST"])]
+
+
+@pytest.fixture(autouse=True)
+async def table(sql: Sql) -> AsyncIterator[None]:
+    """Boxes by their size. There is one, of size 1."""
+    await sql.execute("CREATE TABLE boxes (size int PRIMARY KEY, changes int NOT NULL DEFAULT 0)")
+    await sql.execute("INSERT INTO boxes VALUES (1)")
+    yield
+    await sql.execute("DROP TABLE boxes")
+
+
+@pytest.fixture(scope="module")
+async def client(settings: Settings) -> AsyncIterator[AsyncClient]:
+    async with serve(settings, routes=ROUTES) as client:
+        yield client
+
+
+@pytest.fixture
+async def fail_writes(sql: Sql) -> AsyncIterator[FailWrites]:
+    """Make the next `times` writes fail with an SQLSTATE, at the statement or at COMMIT."""
+
+    async def fail_writes(sqlstate: str, *, at_commit: bool, times: int = 1000) -> None:
+        when = "DEFERRED" if at_commit else "IMMEDIATE"
+        await sql.execute(ADD_FAILING_TRIGGER.format(sqlstate=sqlstate, times=times, when=when))
+
+    yield fail_writes
+    await sql.execute(REMOVE_FAILING_TRIGGER)
+
+
+async def attempts(sql: Sql) -> int:
+    number: int = await sql.fetchval("SELECT last_value FROM attempts")
+    return number
+
+
+async def stored_boxes(sql: Sql) -> list[int]:
+    return [row["size"] for row in await sql.fetch("SELECT size FROM boxes ORDER BY size")]
+
+
+@pytest.mark.parametrize("sqlstate", ["40001", "40P01"])
+async def test_conflicting_transaction_is_retried(
+    client: AsyncClient, sql: Sql, fail_writes: FailWrites, sqlstate: str
+) -> None:
+    await fail_writes(sqlstate, at_commit=False, times=2)
+    assert (await client.request(*WRITE)).is_success
+    assert await attempts(sql) == 3
+    assert await stored_boxes(sql) == [1, 2]
+
+
+async def test_transaction_that_always_conflicts_returns_503(
+    client: AsyncClient, sql: Sql, fail_writes: FailWrites
+) -> None:
+    await fail_writes("40001", at_commit=False)
+    assert_problem(await client.request(*WRITE), 503)
+    assert await attempts(sql) == 4
+    assert await stored_boxes(sql) == [1]
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "status"), [("P0001", 500), ("23505", 409), ("40001", 503), ("53100", 503)]
+)
+async def test_failed_commit_is_not_retried(
+    client: AsyncClient, sql: Sql, fail_writes: FailWrites, sqlstate: str, status: int
+) -> None:
+    await fail_writes(sqlstate, at_commit=True)
+    response = await client.request(*WRITE)
+    assert_problem(response, status)
+    assert "hunter2" not in response.text
+    assert await attempts(sql) == 1
+    assert await stored_boxes(sql) == [1]
+    await sql.execute(REMOVE_FAILING_TRIGGER)
+    assert (await client.request(*WRITE)).is_success
+
+
+async def wait_for_blocked_statement(sql: Sql) -> None:
+    """Return when a statement of the service waits for a lock that the test holds."""
+    for _ in range(300):
+        if await sql.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"):
+            return
+        await asyncio.sleep(0.01)
+    raise TimeoutError
+
+
+async def test_deadlock_is_retried(client: AsyncClient, sql: Sql) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        # PostgreSQL fails the transaction that has waited longer: usually the service's, but the
+        # test's if its statements came late.
+        with suppress(asyncpg.DeadlockDetectedError):
+            async with sql.transaction():
+                await sql.execute("UPDATE boxes SET changes = 5")
+                request = tasks.create_task(client.request(*WRITE))
+                # The service has stored its box, and waits for the one that the test changed.
+                await wait_for_blocked_statement(sql)
+                await sql.execute("INSERT INTO boxes VALUES (2)")
+                await sql.execute("DELETE FROM boxes WHERE size = 2")
+    assert request.result().status_code == 201
+    assert await stored_boxes(sql) == [1, 2]
+
+
+@pytest.mark.parametrize("pgbouncer", [False, True])  # with PgBouncer only the client has a timeout
+async def test_slow_statement_times_out(settings: Settings, sql: Sql, pgbouncer: bool) -> None:
+    service = serve(
+        settings, routes=ROUTES, database_statement_timeout=0.2, database_pgbouncer=pgbouncer
+    )
+    async with asyncio.timeout(5), service as client:
+        async with sql.transaction():
+            await sql.execute("LOCK TABLE boxes")
+            assert_problem(await client.request(*WRITE), 503)
+            assert_problem(await client.request(*READ), 503)
+        assert (await client.request(*READ)).json() == 1
+
+
+async def test_request_waits_only_once_for_silent_server(
+    settings: Settings, postgres_proxy: PostgresProxy
+) -> None:
+    """After the timeout neither a ROLLBACK nor the next request waits for the server again."""
+    requests = [READ, WRITE]
+    url = SecretStr(postgres_proxy.url)
+    async with AsyncExitStack() as stack:
+        clients = [
+            await stack.enter_async_context(
+                serve(settings, routes=ROUTES, database_url=url, database_statement_timeout=1)
+            )
+            for _ in requests  # each has a pool of one
+        ]
+
+        async def send_all() -> list[ClientResponse]:
+            calls = zip(clients, requests, strict=True)
+            return await asyncio.gather(*(client.request(*request) for client, request in calls))
+
+        for client in clients:
+            assert (await client.request(*READ)).json() == 1
+        postgres_proxy.start_dropping()
+        async with asyncio.timeout(2.8):
+            failed = await send_all()
+        for response in failed:
+            assert_problem(response, 503)
+        postgres_proxy.stop_dropping()
+        assert [response.is_success for response in await send_all()] == [True, True]
+
+
+@pytest.mark.parametrize("request_line", [READ, WRITE])
+async def test_connection_that_server_closes_is_replaced(
+    client: AsyncClient, sql: Sql, request_line: tuple[str, str]
+) -> None:
+    async with asyncio.TaskGroup() as tasks, sql.transaction():
+        await sql.execute("LOCK TABLE boxes")
+        request = tasks.create_task(client.request(*request_line))
+        await wait_for_blocked_statement(sql)
+        await sql.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted")
+        assert_problem(await request, 503)
+    assert await stored_boxes(sql) == [1]
+    assert (await client.request(*request_line)).is_success
+
+
+async def test_read_only_database_answers_reads_and_refuses_writes(
+    settings: Settings, sql: Sql
+) -> None:
+    name = await sql.fetchval("SELECT current_database()")
+    await sql.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    try:
+        async with serve(settings, routes=ROUTES) as client:
+            assert (await client.request(*READ)).json() == 1
+            assert_problem(await client.request(*WRITE), 503)
+            # Like a failover to a writable server, this is seen by new connections only.
+            await sql.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+            assert (await client.request(*WRITE)).is_success
+    finally:
+        await sql.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+
+
+@pytest.mark.parametrize("pgbouncer", [False, True])
+async def test_changed_column_type_fails_no_request(
+    settings: Settings, sql: Sql, pgbouncer: bool
+) -> None:
+    """Statements that were prepared before the change are prepared and run again."""
+    async with serve(settings, routes=ROUTES, database_pgbouncer=pgbouncer) as client:
+        for new_type in ("bigint", "integer"):
+            for request in (READ, WRITE):
+                assert (await client.request(*request)).is_success
+            await sql.execute(f"ALTER TABLE boxes ALTER COLUMN size TYPE {new_type}")
+            for request in (READ, WRITE):
+                assert (await client.request(*request)).is_success
+
+
+@pytest.mark.parametrize("end", ["raise", "cancel"])
+async def test_interrupted_handler_stores_nothing(settings: Settings, sql: Sql, end: str) -> None:
+    written = asyncio.Event()
+
+    async def handler(request: Request) -> Response:
+        async with request.state.database.transaction() as transaction:
+            await execute(transaction, "INSERT INTO boxes VALUES (2)")
+            written.set()
+            if end == "raise":
+                raise RuntimeError
+            await asyncio.sleep(60)
+        raise AssertionError("unreachable: the test cancels it")
+
+    routes = [*ROUTES, Route("/interrupted", handler)]
+    async with serve(settings, routes=routes) as client:
+        request = asyncio.create_task(client.get("/interrupted"))
+        async with asyncio.timeout(3):
+            await written.wait()
+        if end == "raise":
+            assert_problem(await request, 500)
+        else:
+            request.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await request
+        assert (await client.request(*READ)).json() == 1
+    assert await stored_boxes(sql) == [1]
+
+
+async def test_swallowed_error_does_not_turn_rollback_into_success(
+    settings: Settings, sql: Sql, fail_writes: FailWrites
+) -> None:
+    await fail_writes("23514", at_commit=False, times=1)
+
+    async def handler(request: Request) -> Response:
+        async with request.state.database.transaction() as transaction:
+            with suppress(Exception):
+                await execute(transaction, "INSERT INTO boxes VALUES (2)")
+        return Response(status_code=201)
+
+    async with serve(settings, routes=[*ROUTES, Route("/swallow", handler)]) as client:
+        assert_problem(await client.get("/swallow"), 500)
+        assert await stored_boxes(sql) == [1]
+        assert (await client.request(*WRITE)).status_code == 201
+
+
+@pytest.mark.parametrize("pgbouncer", [False, True])
+async def test_requests_execute_the_fewest_possible_statements(
+    settings: Settings, postgres_proxy: PostgresProxy, pgbouncer: bool
+) -> None:
+    url = SecretStr(postgres_proxy.url)
+    service = serve(settings, routes=ROUTES, database_url=url, database_pgbouncer=pgbouncer)
+    async with service as client:
+        for request, expected in [(READ, "SELECT"), (WRITE, "BEGIN INSERT UPDATE COMMIT")]:
+            for _ in range(2):  # the first one may also look up types
+                postgres_proxy.statements.clear()
+                assert (await client.request(*request)).is_success
+            words = [text.split(maxsplit=1)[0].rstrip(";") for text in postgres_proxy.statements]
+            assert " ".join(words) == expected
+    # Behind PgBouncer the next transaction may run where a named statement was not prepared.
+    assert not pgbouncer or postgres_proxy.prepared_names == {""}
+
+
+async def test_number_that_the_driver_refuses_is_the_error_of_the_caller(sql: Sql) -> None:
+    """PostgreSQL never sees it."""
+    with pytest.raises(asyncpg.DataError) as refused:
+        await sql.fetchval("SELECT $1::int", 2**31)
+    assert isinstance(translate(refused.value, is_usable=True), NumberOutOfRange)

@@ -1,0 +1,118 @@
+"""What a user builds on a rendered project: the example goes, and everything still works."""
+
+import re
+from collections.abc import Callable
+from itertools import cycle
+from pathlib import Path
+
+import pytest
+
+from tests.choices import CHOICES, PROGRAMS, Combination, name
+from tests.support.network import free_port
+from tests.support.project_user import ProjectUser
+from tests.test_projects import contents, keep_lock, reuse_lock
+
+# Every program once, and each package manager in at least one of them.
+PROJECTS = [
+    {**program, "packaging": packaging}
+    for program, packaging in zip(PROGRAMS, cycle(CHOICES["packaging"]), strict=False)
+]
+EXAMPLE = re.compile(r"(?i)notes|upstream|aiohttp|the example\b")
+# nginx calls the servers behind it upstream: in a directive and in the names of variables.
+NGINX = re.compile(r"^ +upstream service|\$upstream_\w+|proxy_next_upstream", re.MULTILINE)
+LOCKS = {"uv.lock", "poetry.lock", "requirements.txt", "requirements-dev.txt"}
+NOT_SEARCHED = {".git", ".venv", ".postgres", "__pycache__", *LOCKS}
+
+
+def traces_of_the_example(project: Path) -> list[str]:
+    """Return the file names and the lines in which a word of the example occurs."""
+    traces = []
+    for path in project.rglob("*"):
+        relative = path.relative_to(project)
+        is_cache = any(part.endswith("_cache") for part in relative.parts)
+        if NOT_SEARCHED & {*relative.parts} or is_cache or not path.is_file():
+            continue
+        if path.name == ".coverage":
+            continue
+        text = path.read_text()
+        if path.name == "nginx.conf":
+            text = NGINX.sub("", text)
+        lines = [str(relative), *text.splitlines()]
+        traces += [f"{relative}: {line}" for line in lines if EXAMPLE.search(line)]
+    return traces
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("project", PROJECTS, ids=name)
+def test_example_can_be_removed(
+    project: Combination, project_user: Callable[..., ProjectUser], locks: Path
+) -> None:
+    user = project_user(**project, project_name="Library")
+    reuse_lock(user, project["packaging"], locks)
+    port = str(free_port())
+    url = f"http://127.0.0.1:{port}"
+    run, _, remove, _, _ = user.readme_commands()
+
+    # The example leaves its tables and its revision in .postgres.
+    with user.serve(run, f"{url}/notes", PORT=port):
+        pass
+    user.run(remove)
+    assert traces_of_the_example(user.project) == []
+
+    output = user.run("make check test")
+    assert "Required test coverage of 95% reached" in output
+    assert not re.search(r"\d+ (skipped|warning)", output)
+    keep_lock(user.project, project["packaging"], locks)
+
+    with user.serve(run, f"{url}/health/ready", PORT=port):
+        pass
+
+
+REMOVE = "python3 -m scripts.remove_example"
+COMMIT = "git add . && git -c user.name=Zoe -c user.email=zoe@example.com commit --quiet -m all"
+
+
+def refused(user: ProjectUser) -> str:
+    """Try to remove the example, check that nothing changes, and return why not."""
+    before = contents(user.project)
+    with pytest.raises(AssertionError, match="Nothing was removed") as refusal:
+        user.run(f"PYTHONDONTWRITEBYTECODE=1 {REMOVE}")
+    assert contents(user.project) == before
+    return str(refusal.value)
+
+
+def test_example_is_removed_only_when_git_could_restore_it(
+    project_user: Callable[..., ProjectUser],
+) -> None:
+    user = project_user()
+    user.run("git init --quiet")
+    assert "commit these changes first" in refused(user)
+    user.run(COMMIT)
+    settings = user.project / "src/notes_service/settings.py"
+    settings.write_text(settings.read_text() + "# mine\n")
+    assert "settings.py" in refused(user)
+    user.run(COMMIT)
+    user.run(REMOVE)
+    assert settings.read_text().endswith("# mine\n")
+    user.run("git reset --quiet --hard && git diff --exit-code HEAD")
+
+
+def test_example_is_not_removed_when_a_marker_is_missing(
+    project_user: Callable[..., ProjectUser],
+) -> None:
+    user = project_user()
+    file = user.project / ".env.example"
+    file.write_text(file.read_text().replace("# The example: end\n", ""))
+    assert ".env.example" in refused(user)
+
+
+def test_migrations_of_the_example_stay_when_others_follow_them(
+    project_user: Callable[..., ProjectUser],
+) -> None:
+    user = project_user()
+    versions = user.project / "migrations/versions"
+    (versions / "2026_12_01_1200_books.py").write_text("")
+    before = contents(versions)
+    assert 'make migration m="remove the example"' in user.run(REMOVE)
+    assert contents(versions) == before
+    assert not (user.project / "src/notes_service/notes").exists()

@@ -1,0 +1,1 @@
+{% include 'common/scripts/remove_example.py' %}
