@@ -151,7 +151,7 @@ FILES_OF_LAYERS = {
 # Words in code, file names and the README that appear only if all of these values were chosen.
 TRACES = {
     ("fastapi",): r"(?i)fastapi",
-    ("starlette",): r"models_json_schema|AuthenticationMiddleware",  # FastAPI is built on Starlette
+    ("starlette",): r"models_json_schema",  # FastAPI is built on Starlette
     ("core",): r"\bTable\b|\bColumn\(|\bCore\b",
     ("orm",): r"(?i)\bmapped|\bORM\b|DeclarativeBase|sqlalchemy\.orm|relationship",
     ("core", "asyncpg"): r"create_pool",
