@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import alembic_postgresql_enum  # noqa: F401  # migrations create, change and drop enum types
 import asyncpg
 from alembic import context
 from alembic.util import CommandError
@@ -27,9 +28,20 @@ logging.basicConfig(format="%(message)s")
 logging.getLogger("alembic.runtime.migration").setLevel(logging.INFO)
 
 
+def include_name(name: str | None, kind: str, _: object) -> bool:
+    """Return whether to compare what has this name. Schemas without tables of ours are left alone.
+
+    None is the default schema. A migration must create the others with `CREATE SCHEMA` itself.
+    """
+    return kind != "schema" or name in {None, *(table.schema for table in metadata.tables.values())}
+
+
 def run_migrations(**options: Any) -> None:
     context.configure(
         target_metadata=metadata,
+        compare_server_default=True,
+        include_schemas=True,
+        include_name=include_name,
         # Each migration has a transaction of its own, which it may leave: CREATE INDEX CONCURRENTLY
         # cannot run in one.
         transaction_per_migration=True,

@@ -148,6 +148,10 @@ class ValueNotAllowed(ValueRefused):
     reason = "a value is not allowed"
 
 
+class CharacterNotAllowed(ValueRefused):
+    reason = "a text has a character that cannot be stored"
+
+
 class TextTooLong(ValueRefused):
     reason = "a text is too long"
 

@@ -72,7 +72,7 @@ def is_unicode(text: str) -> bool:
 
 
 # Text without NUL characters, which PostgreSQL cannot store. A pattern of your own replaces this
-# one, so it must not match NUL either: `^[a-z-]+$` does not.
+# one, so it must not match NUL either: `^[a-z-]+$` does not. (PostgreSQL would refuse it: 422.)
 Text = Annotated[
     str, Field(pattern=r"^[^\x00]*$", json_schema_extra={"not": {"pattern": r"\u0000"}})
 ]
@@ -97,6 +97,7 @@ Limit = Annotated[int, Field(ge=1, le=100), Digits]
 Flag = Annotated[bool, BeforeValidator(refuse_all_but_true_and_false)]
 
 # A field that may be left out, and is None then, but must not be null: `name: NotNull[Text] = None`.
+# Not for Json, to which null is a value: look for the field's name in `model_fields_set`.
 NotNull = Annotated[
     Value | None, BeforeValidator(refuse_null), Field(json_schema_extra=describe_without_null)
 ]

@@ -16,6 +16,8 @@ ERRORS_BY_SQLSTATE: Mapping[str, type[errors.ServiceError]] = {
     "08": errors.DatabaseUnavailable,  # connection exception
     "22001": errors.TextTooLong,
     "22003": errors.NumberOutOfRange,
+    "22021": errors.CharacterNotAllowed,  # NUL in a text
+    "22P05": errors.CharacterNotAllowed,  # NUL in JSON
     "23001": errors.ForeignKeyViolation,  # of ON DELETE RESTRICT, since PostgreSQL 18
     "23502": errors.ValueMissing,
     "23503": errors.ForeignKeyViolation,

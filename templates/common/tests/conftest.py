@@ -17,7 +17,7 @@ from scripts.upstream import start_upstream  # The example
 from tests.postgres_proxy import PostgresProxy
 from tests.process import ServiceProcess, run_service
 from tests.serving import Settings, metadata, serve
-from tests.temporary_database import Sql, alembic, temporary_database
+from tests.temporary_database import MigratedRows, Sql, alembic, temporary_database
 
 DEVELOPMENT = Path(__file__).parent.parent / ".env.development"
 
@@ -107,16 +107,20 @@ async def connection(database_url: str) -> AsyncIterator[Sql]:
     await connection.close()
 
 
+@pytest.fixture(scope="session")
+async def migrated_rows(connection: Sql) -> MigratedRows:
+    rows = MigratedRows(metadata)
+    await rows.remember(connection)
+    return rows
+
+
 @pytest.fixture
-async def sql(connection: Sql) -> AsyncIterator[Sql]:
-    """A connection of the test itself to the service's database, whose tables are empty."""
-    # TRUNCATE would take several times as long.
-    for table in reversed(metadata.sorted_tables):  # Tables that refer to others come first.
-        await connection.execute(str(table.delete()))
-    await connection.execute(
-        "SELECT setval(format('%I', sequencename)::regclass, start_value, false)"
-        " FROM pg_sequences WHERE schemaname = 'public'"
-    )
+async def sql(connection: Sql, migrated_rows: MigratedRows) -> AsyncIterator[Sql]:
+    """A connection of the test itself to the service's database.
+
+    Its tables have no rows but those that the migrations inserted.
+    """
+    await migrated_rows.restore(connection)
     yield connection
     await connection.reset()
 

@@ -36,7 +36,7 @@ class Change(BaseModel):
     text: NotNull[Text] = None
     slug: NotNull[Slug] = None
     owner: NotNull[Id] = None
-    data: NotNull[Json] = None
+    data: Json = None
 
 
 class Echo(BaseModel):

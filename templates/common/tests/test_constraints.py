@@ -51,6 +51,8 @@ CHANGES = {
     "INSERT INTO items (id, amount) VALUES (1, 0)": (422, "23514", "items_amount_check"),
     "INSERT INTO items (id, name) VALUES (1, 'hunter2 and more')": (422, "22001", ""),
     "INSERT INTO items (id, amount) VALUES (1, 99999)": (422, "22003", ""),
+    r"INSERT INTO items (id, sku) VALUES (1, convert_from('\x00', 'UTF8'))": (422, "22021", ""),
+    r"""INSERT INTO items (id, sku) VALUES (1, '"\u0000"'::jsonb->>0)""": (422, "22P05", ""),
 }
 
 

@@ -2,14 +2,27 @@
 
 import asyncio
 import os
+import shutil
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import asyncpg
 import pytest
+from alembic.util import CommandError
+from sqlalchemy import Enum, text
+from sqlalchemy.schema import DefaultClause
 
-from tests.temporary_database import MIGRATIONS, alembic, temporary_database
+from tests import sample_models
+from tests.serving import metadata
+from tests.temporary_database import (
+    MIGRATIONS,
+    PROJECT,
+    MigratedRows,
+    Sql,
+    alembic,
+    temporary_database,
+)
 
 REPLICAS = 2
 CONNECTIONS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
@@ -64,3 +77,112 @@ async def test_replicas_can_migrate_at_once(empty_database_url: str, tmp_path: P
                 await replica.wait()
         await connection.close()
     await alembic(empty_database_url, "check")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A copy of the migrations and of alembic's settings, to which a test may add."""
+    shutil.copy(PROJECT / "pyproject.toml", tmp_path)
+    shutil.copytree(MIGRATIONS, tmp_path / "migrations")
+    return tmp_path
+
+
+@pytest.fixture
+async def migrated(empty_database_url: str) -> AsyncIterator[Sql]:
+    """A connection to a database of the test's own, with all migrations."""
+    await alembic(empty_database_url, "upgrade", "head")
+    connection = await asyncpg.connect(empty_database_url)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+def models() -> Iterator[None]:
+    """Forget the models that a test adds."""
+    tables = set(metadata.tables)
+    yield
+    for name in set(metadata.tables) - tables:
+        metadata.remove(metadata.tables[name])
+
+
+def count_files(project: Path) -> int:
+    return len(list(project.glob("migrations/versions/*.py")))
+
+
+async def migrate_to_models(url: str, project: Path) -> None:
+    """Write a migration, run it, and check that nothing is left to do."""
+    options = {"message": "change", "autogenerate": True}
+    await alembic(url, "revision", project=project, **options)
+    await alembic(url, "upgrade", "head", project=project)
+    await alembic(url, "check", project=project)
+
+
+async def test_two_migrations_may_have_the_same_message(
+    empty_database_url: str, project: Path
+) -> None:
+    before = count_files(project)
+    for _ in range(2):
+        await alembic(empty_database_url, "revision", project=project, message="same")
+    assert count_files(project) == before + 2
+
+
+async def test_migration_creates_changes_and_drops_an_enum_type(
+    empty_database_url: str, migrated: Sql, project: Path, models: None
+) -> None:
+    values = "SELECT array_agg(enumlabel::text ORDER BY enumsortorder) FROM pg_enum"
+    samples = sample_models.metadata.tables["samples"].to_metadata(metadata)
+    await migrate_to_models(empty_database_url, project)
+    assert await migrated.fetchval(values) == ["new", "used"]
+    samples.c.status.type = Enum("new", "used", "lost", name="sample_status")
+    await migrate_to_models(empty_database_url, project)
+    assert await migrated.fetchval(values) == ["new", "used", "lost"]
+    await alembic(empty_database_url, "downgrade", "-1", project=project)
+    assert await migrated.fetchval(values) == ["new", "used"]
+    await alembic(empty_database_url, "downgrade", "-1", project=project)
+    assert await migrated.fetchval(values) is None
+    await alembic(empty_database_url, "upgrade", "head", project=project)
+    metadata.remove(samples)
+    await migrate_to_models(empty_database_url, project)
+    assert await migrated.fetchval(values) is None
+
+
+async def test_migration_changes_a_server_default(
+    empty_database_url: str, migrated: Sql, project: Path, models: None
+) -> None:
+    samples = sample_models.metadata.tables["samples"].to_metadata(metadata)
+    await migrate_to_models(empty_database_url, project)
+    samples.c.status.server_default = DefaultClause(text("'used'"))
+    with pytest.raises(CommandError):
+        await alembic(empty_database_url, "check", project=project)
+    await migrate_to_models(empty_database_url, project)
+    status = "INSERT INTO samples (data) VALUES ('{}') RETURNING status"
+    assert await migrated.fetchval(status) == "used"
+
+
+async def test_migration_compares_the_schemas_of_the_models_only(
+    empty_database_url: str, migrated: Sql, project: Path, models: None
+) -> None:
+    await migrated.execute("CREATE SCHEMA archive; CREATE SCHEMA theirs")
+    await migrated.execute("CREATE TABLE theirs.items ()")
+    sample_models.metadata.tables["samples"].to_metadata(metadata, schema="archive")
+    await migrate_to_models(empty_database_url, project)
+    assert await migrated.fetchval("SELECT count(*) FROM archive.samples") == 0
+    assert await migrated.fetchval("SELECT count(*) FROM theirs.items") == 0
+
+
+async def test_rows_of_migrations_are_restored(
+    empty_database_url: str, migrated: Sql, project: Path, models: None
+) -> None:
+    sample_models.metadata.tables["samples"].to_metadata(metadata)
+    await migrate_to_models(empty_database_url, project)
+    await migrated.execute("ALTER TABLE samples ADD number int GENERATED ALWAYS AS IDENTITY")
+    insert = "INSERT INTO samples (status, data) VALUES ('new', '{}') RETURNING number"
+    assert await migrated.fetchval(insert) == 1
+    rows = MigratedRows(metadata)
+    await rows.remember(migrated)
+    inserted = await migrated.fetch("SELECT * FROM samples")
+    for _ in range(2):
+        await migrated.execute("UPDATE samples SET status = 'used'")
+        assert await migrated.fetchval(insert) == 2
+        await rows.restore(migrated)
+        assert await migrated.fetch("SELECT * FROM samples") == inserted

@@ -5,7 +5,8 @@ from uuid import UUID
 
 from sqlalchemy import bindparam, insert, select
 
-from service.database import Connection, Statement, Transaction
+from service.database import Connection, Transaction
+from service.statement import Statement
 
 from tests.sample_models import samples
 
