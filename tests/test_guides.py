@@ -29,8 +29,8 @@ def traces_of_the_example(project: Path) -> list[str]:
     traces = []
     for path in project.rglob("*"):
         relative = path.relative_to(project)
-        is_cache = any(part.endswith("_cache") for part in relative.parts)
-        if NOT_SEARCHED & {*relative.parts} or is_cache or not path.is_file():
+        is_generated = any(part.endswith(("_cache", ".egg-info")) for part in relative.parts)
+        if NOT_SEARCHED & {*relative.parts} or is_generated or not path.is_file():
             continue
         if path.name == ".coverage":
             continue

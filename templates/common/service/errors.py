@@ -262,7 +262,7 @@ def names_in(error: BaseException | None) -> dict[str, str]:
 def frames(error: BaseException) -> list[str]:
     """Return where `error` was raised: the frames of this package, and the last frame.
 
-    Those of libraries in between, which may be more than twenty, are left out.
+    Those of libraries in between are left out: there may be more than twenty.
     """
     stack = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in stack[:-1] if frame.filename.startswith(PACKAGE)]
