@@ -28,12 +28,12 @@ async def serve(
 ) -> AsyncIterator[AsyncClient]:
     """Start the service and yield a client that calls it without a server.
 
-    routes: added to the service's own.
+    routes: added in front of the service's own, which may have the same paths.
     wrap: returns the application to call in place of the service.
     changes: settings to replace.
     """
     app = create_app(settings.model_copy(update=changes))
-    app.router.routes.extend(routes)
+    app.router.routes[:0] = routes
     async with app.router.lifespan_context(app) as state:
 
         async def with_state(scope: Scope, receive: Receive, send: Send) -> None:

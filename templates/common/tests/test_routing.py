@@ -27,11 +27,12 @@ async def remove(request: Request) -> Response:
 
 
 ROOM = [Route("/{room:int}", show), Route("/{room:int}", remove, methods=["DELETE"])]
+# No service has these paths, so that its own routes cannot answer.
 ROUTES = [
-    Route("/articles/feed", feed),
-    Route("/articles/{slug}", remove, methods=["DELETE"]),
-    Mount("/teams/{team}", routes=[Mount("/rooms", routes=ROOM)]),
-    Mount("/files", app=PlainTextResponse("a file")),
+    Route("/test-articles/feed", feed),
+    Route("/test-articles/{slug}", remove, methods=["DELETE"]),
+    Mount("/test-teams/{team}", routes=[Mount("/rooms", routes=ROOM)]),
+    Mount("/test-files", app=PlainTextResponse("a file")),
 ]
 PREFIXES = ["", "/api"]
 
@@ -58,13 +59,13 @@ def counted(method: str, route: str, status: int) -> float:
 @pytest.mark.parametrize(
     ("method", "path", "status", "route"),
     [
-        ("GET", "/teams/red/rooms/5", 200, "/teams/{team}/rooms/{room}"),
-        ("HEAD", "/teams/red/rooms/5", 200, "/teams/{team}/rooms/{room}"),
-        ("DELETE", "/teams/red/rooms/5", 204, "/teams/{team}/rooms/{room}"),
-        ("PUT", "/teams/red/rooms/5", 405, "/teams/{team}/rooms/{room}"),
-        ("GET", "/teams/red/rooms/five", 404, "none"),
-        ("GET", "/teams/red", 404, "none"),
-        ("GET", "/files/a/b", 200, "/files/{path}"),
+        ("GET", "/test-teams/red/rooms/5", 200, "/test-teams/{team}/rooms/{room}"),
+        ("HEAD", "/test-teams/red/rooms/5", 200, "/test-teams/{team}/rooms/{room}"),
+        ("DELETE", "/test-teams/red/rooms/5", 204, "/test-teams/{team}/rooms/{room}"),
+        ("PUT", "/test-teams/red/rooms/5", 405, "/test-teams/{team}/rooms/{room}"),
+        ("GET", "/test-teams/red/rooms/five", 404, "none"),
+        ("GET", "/test-teams/red", 404, "none"),
+        ("GET", "/test-files/a/b", 200, "/test-files/{path}"),
         ("GET", "/openapi.json", 200, "/openapi.json"),
         ("GET", "/docs/nothing", 404, "/docs/{name}"),
     ],
@@ -86,10 +87,10 @@ async def test_mount_answers_head_and_names_allowed_methods(
     settings: Settings, prefix: str
 ) -> None:
     async with serve(settings, routes=ROUTES, wrap=server_with(prefix)) as client:
-        assert (await client.get("/teams/red/rooms/5")).text == "red 5"
-        head = await client.head("/teams/red/rooms/5")
+        assert (await client.get("/test-teams/red/rooms/5")).text == "red 5"
+        head = await client.head("/test-teams/red/rooms/5")
         assert (head.status_code, head.headers["content-length"]) == (200, "5")
-        refused = await client.put("/teams/red/rooms/5")
+        refused = await client.put("/test-teams/red/rooms/5")
         assert_problem(refused, 405)
         assert refused.headers["allow"] == "DELETE, GET, HEAD"
 
@@ -98,9 +99,9 @@ async def test_fixed_path_allows_the_methods_of_a_parameter_in_its_place(
     settings: Settings,
 ) -> None:
     async with serve(settings, routes=ROUTES) as client:
-        assert (await client.get("/articles/feed")).text == "the feed"
-        assert (await client.delete("/articles/feed")).status_code == 204
-        refused = await client.put("/articles/feed")
+        assert (await client.get("/test-articles/feed")).text == "the feed"
+        assert (await client.delete("/test-articles/feed")).status_code == 204
+        refused = await client.put("/test-articles/feed")
         assert_problem(refused, 405)
         assert refused.headers["allow"] == "DELETE, GET, HEAD"
 

@@ -1,0 +1,159 @@
+"""The tests of a project pass with a real API: protected routes, and fixed paths among parameters."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.choices import Combination, combinations, name
+from tests.support import guide
+
+ROUTES = {
+    "fastapi": '''
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Response
+
+from ..openapi import problems
+from ..users.current import CurrentUser
+from ..users.tokens import User
+
+Slug = Annotated[str, Path(pattern="^[a-z0-9-]{1,50}$")]
+routes = APIRouter(prefix="/articles", tags=["articles"])
+
+
+@routes.get("/feed", responses=problems(401, 503))
+async def get_feed(user: CurrentUser) -> User:
+    """Return the user's feed."""
+    return user
+
+
+@routes.get("/{slug}", responses=problems(422))
+async def get_article(slug: Slug) -> User:
+    """Return an article."""
+    return User(id=slug, scopes=[])
+
+
+@routes.put("/{slug}", responses=problems(401, 413, 422, 503))
+async def put_article(slug: Slug, content: User, user: CurrentUser) -> User:
+    """Store an article."""
+    return content
+
+
+@routes.delete(
+    "/{slug}", status_code=204, response_class=Response, responses=problems(401, 422, 503)
+)
+async def delete_article(slug: Slug, user: CurrentUser) -> None:
+    """Delete an article."""
+''',
+    "starlette": '''
+from functools import partial
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from .. import openapi
+from ..requests import answer, read
+from ..users.current import BEARER, current_user
+from ..users.tokens import User
+
+describe = partial(openapi.describe, tag="articles")
+
+
+class ArticlePath(BaseModel):
+    slug: Annotated[str, Field(pattern="^[a-z0-9-]{1,50}$")]
+
+
+class OneArticle(BaseModel):
+    path: ArticlePath
+
+
+class PutArticle(OneArticle):
+    body: User
+
+
+@describe(answer=User, problems=[401, 503], security=BEARER)
+async def get_feed(request: Request) -> Response:
+    """Return the user's feed."""
+    return answer(await current_user(request))
+
+
+@describe(OneArticle, answer=User, problems=[422])
+async def get_article(request: Request) -> Response:
+    """Return an article."""
+    return answer(User(id=(await read(request, OneArticle)).path.slug, scopes=[]))
+
+
+@describe(PutArticle, answer=User, problems=[401, 413, 422, 503], security=BEARER)
+async def put_article(request: Request) -> Response:
+    """Store an article."""
+    await current_user(request)
+    return answer((await read(request, PutArticle)).body)
+
+
+@describe(OneArticle, status=204, problems=[401, 422, 503], security=BEARER)
+async def delete_article(request: Request) -> Response:
+    """Delete an article."""
+    await current_user(request)
+    await read(request, OneArticle)
+    return Response(status_code=204)
+
+
+routes = [
+    Route("/articles/feed", get_feed),
+    Route("/articles/{slug}", get_article),
+    Route("/articles/{slug}", put_article, methods=["PUT"]),
+    Route("/articles/{slug}", delete_article, methods=["DELETE"]),
+]
+''',
+}
+TESTS = ["test_schema.py", "test_openapi.py", "test_routing.py", "test_http.py", "users"]
+
+
+def run_tests(project: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", *(f"tests/{test}" for test in TESTS)],
+        cwd=project,
+        env={**os.environ, "PYTHONPATH": f"{project / 'src'}:{project}", **environment},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("program", combinations("framework"), ids=name)
+def test_shipped_tests_pass_with_a_real_api(
+    program: Combination, render: Callable[..., Path]
+) -> None:
+    project = render(**program)
+    for block in guide.blocks((project / "docs" / "guides" / "authenticate.md").read_text()):
+        if block.language != "sh":
+            guide.apply(block, project)
+    package = project / "src" / "notes_service"
+    articles = package / "articles" / "routes.py"
+    articles.parent.mkdir()
+    articles.write_text(ROUTES[program["framework"]])
+    domains = package / "domains.py"
+    head, start, rest = domains.read_text().partition("\nDOMAINS = [\n")
+    head += "\nfrom .articles.routes import routes as article_routes\n"
+    domains.write_text(f"{head}{start}    Domain(article_routes),\n{rest}")
+
+    done = run_tests(project)
+    assert done.returncode == 0, done.stdout
+
+    # The schema's test notices a route that says that it demands a user, and does not.
+    current = package / "users" / "current.py"
+    check = "        raise NotAuthenticated\n"
+    assert current.read_text().count(check) == 1
+    current.write_text(
+        current.read_text().replace(check, '        return User(id="nobody", scopes=[])\n')
+    )
+    done = run_tests(project)
+    assert done.returncode == 1
+    assert "API accepts requests without authentication" in done.stdout
