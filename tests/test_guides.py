@@ -1,5 +1,6 @@
 """What a user builds on a rendered project: the example goes, and everything still works."""
 
+import json
 import re
 from collections.abc import Callable
 from itertools import cycle
@@ -8,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.choices import CHOICES, PROGRAMS, Combination, name
-from tests.support.network import free_port
+from tests.support.guide import follow
+from tests.support.network import free_port, get
 from tests.support.project_user import ProjectUser
-from tests.test_projects import contents, keep_lock, reuse_lock
+from tests.test_projects import PAIRS, contents, keep_lock, reuse_lock
 
 # Every program once, and each package manager in at least one of them.
 PROJECTS = [
@@ -21,6 +23,12 @@ EXAMPLE = re.compile(r"(?i)notes|upstream|aiohttp|the example\b")
 # nginx calls the servers behind it upstream: in a directive and in the names of variables.
 NGINX = re.compile(r"^ +upstream service|\$upstream_\w+|proxy_next_upstream", re.MULTILINE)
 LOCKS = {"uv.lock", "poetry.lock", "requirements.txt", "requirements-dev.txt"}
+# Half of the programs are tested before they follow the guides, too.
+WITHOUT_GUIDES = [
+    project for project in PROJECTS if any(project.items() >= pair.items() for pair in PAIRS)
+]
+GUIDES = ["add-a-domain.md", "authenticate.md", "load-data-in-bulk.md", "cache-a-read.md"]
+CHECK_AND_TEST = "make format check test\n"
 NOT_SEARCHED = {".git", ".venv", ".postgres", "__pycache__", *LOCKS}
 
 
@@ -44,7 +52,7 @@ def traces_of_the_example(project: Path) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("project", PROJECTS, ids=name)
-def test_example_can_be_removed(
+def test_guides_can_be_followed_after_the_example_is_removed(
     project: Combination, project_user: Callable[..., ProjectUser], locks: Path
 ) -> None:
     user = project_user(**project, project_name="Library")
@@ -58,14 +66,32 @@ def test_example_can_be_removed(
         pass
     user.run(remove)
     assert traces_of_the_example(user.project) == []
+    if project in WITHOUT_GUIDES:
+        check_and_test(user, "make check test\n")
+        keep_lock(user.project, project["packaging"], locks)
 
-    output = user.run("make check test")
-    assert "Required test coverage of 95% reached" in output
-    assert not re.search(r"\d+ (skipped|warning)", output)
-    keep_lock(user.project, project["packaging"], locks)
+    def run_all_but_tests(commands: str) -> None:
+        if commands != CHECK_AND_TEST:
+            user.run(commands)
+
+    readme = (user.project / "README.md").read_text()
+    for guide in GUIDES:
+        assert f"(docs/guides/{guide})" in readme
+        text = (user.project / "docs/guides" / guide).read_text()
+        # Every guide ends with its tests. They run once, with those of the other guides.
+        assert text.count(CHECK_AND_TEST) >= 1
+        follow(text, user.project, run_all_but_tests)
+    check_and_test(user, CHECK_AND_TEST)
 
     with user.serve(run, f"{url}/health/ready", PORT=port):
-        pass
+        paths = json.loads(get(f"{url}/openapi.json") or b"")["paths"]
+    assert {"/authors", "/books/{book_id}", "/cities", "/ratings/{product_id}"} <= paths.keys()
+
+
+def check_and_test(user: ProjectUser, commands: str) -> None:
+    output = user.run(commands)
+    assert "Required test coverage of 95% reached" in output
+    assert not re.search(r"\d+ (skipped|warning)", output)
 
 
 REMOVE = "python3 -m scripts.remove_example"

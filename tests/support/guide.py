@@ -1,7 +1,7 @@
 """Follow a guide of a rendered project: write its files, make its changes, run its commands."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,9 +19,13 @@ def blocks(guide: str) -> Iterator[Block]:
         yield Block(language, title or None, content)
 
 
-def commands(guide: str) -> list[str]:
-    """Return the blocks of commands of a guide."""
-    return [block.content for block in blocks(guide) if block.language == "sh"]
+def follow(guide: str, project: Path, run: Callable[[str], object]) -> None:
+    """Do what a guide says, block by block. run: runs a block of commands in the project."""
+    for block in blocks(guide):
+        if block.language == "sh":
+            run(block.content)
+        else:
+            apply(block, project)
 
 
 def apply(block: Block, project: Path) -> None:
