@@ -71,7 +71,7 @@ INCREASE = Statement(
 
 
 @pytest.fixture
-async def connection(settings: Settings, sql: Sql) -> AsyncIterator[Connection]:
+async def pool_connection(settings: Settings, sql: Sql) -> AsyncIterator[Connection]:
     await sql.execute(
         "CREATE TABLE things (id int PRIMARY KEY, count int, payload jsonb);"
         """INSERT INTO things VALUES (1, 1, '{"a": [1]}')"""
@@ -100,14 +100,16 @@ def test_column_default_in_python_is_refused() -> None:
 
 
 @pytest.mark.parametrize("ids", [bindparam("ids", expanding=True), [1, 2]])
-async def test_error_that_refuses_in_says_what_to_write(connection: Connection, ids: Any) -> None:
+async def test_error_that_refuses_in_says_what_to_write(
+    pool_connection: Connection, ids: Any
+) -> None:
     query = select(things.c.id).where(things.c.id.in_(ids))
     way_out = r'== any_(cast(bindparam("ids"), ARRAY(BigInteger)))'
     with pytest.raises(TypeError, match=re.escape(way_out)):
         Statement(query)
     array = cast(bindparam("ids"), ARRAY(BigInteger))
     statement = Statement(select(things.c.id).where(things.c.id == any_(array)))
-    assert await connection.fetchval(*statement(ids=[2, 1])) == 1
+    assert await pool_connection.fetchval(*statement(ids=[2, 1])) == 1
 
 
 @pytest.mark.parametrize(
@@ -145,43 +147,45 @@ def test_result_that_needs_no_conversion_is_accepted(column_type: TypeEngine[Any
     Statement(select(Table("x", MetaData(), Column("a", column_type))))
 
 
-async def test_values_are_converted_by_their_types(connection: Connection) -> None:
+async def test_values_are_converted_by_their_types(pool_connection: Connection) -> None:
     stored = cast(type_coerce(bindparam("value"), Reversed()), Text)
-    assert await connection.fetchval(*Statement(select(stored))(value="abc")) == "cba"
+    assert await pool_connection.fetchval(*Statement(select(stored))(value="abc")) == "cba"
     constant = cast(type_coerce("abc", Reversed()), Text)
-    assert await connection.fetchval(*Statement(select(constant))()) == "cba"
+    assert await pool_connection.fetchval(*Statement(select(constant))()) == "cba"
 
 
-async def test_many_rows_are_bound_by_name(connection: Connection) -> None:
+async def test_many_rows_are_bound_by_name(pool_connection: Connection) -> None:
     add = Statement(insert(things))
     rows = [{"payload": [n], "id": n, "count": None} for n in (2, 3)]
-    await connection.executemany(*add.many(rows))
-    payloads = await connection.fetch("SELECT payload FROM things WHERE count IS NULL ORDER BY id")
+    await pool_connection.executemany(*add.many(rows))
+    payloads = await pool_connection.fetch(
+        "SELECT payload FROM things WHERE count IS NULL ORDER BY id"
+    )
     assert [row["payload"] for row in payloads] == [[2], [3]]
     with pytest.raises(TypeError, match=r"takes \['count', 'id', 'payload'\], not \['id'\]"):
         add.many([*rows, {"id": 4}])
 
 
-async def test_values_are_bound_for_each_call(connection: Connection) -> None:
+async def test_values_are_bound_for_each_call(pool_connection: Connection) -> None:
     one, two = GET(thing_id=1), GET(thing_id=2)
-    assert await connection.fetchrow(*two) is None
-    row = await connection.fetchrow(*one)
+    assert await pool_connection.fetchrow(*two) is None
+    row = await pool_connection.fetchrow(*one)
     assert row is not None
     assert row["id"] == 1
 
 
-async def test_constants_of_the_statement_are_bound(connection: Connection) -> None:
-    assert await connection.fetchval(*INCREASE(thing_id=1)) == 42
-    assert await connection.fetchval(*Statement(select(func.max(things.c.count)))()) == 42
+async def test_constants_of_the_statement_are_bound(pool_connection: Connection) -> None:
+    assert await pool_connection.fetchval(*INCREASE(thing_id=1)) == 42
+    assert await pool_connection.fetchval(*Statement(select(func.max(things.c.count)))()) == 42
 
 
-async def test_json_columns_hold_python_values(connection: Connection) -> None:
-    row = await connection.fetchrow(*GET(thing_id=1))
+async def test_json_columns_hold_python_values(pool_connection: Connection) -> None:
+    row = await pool_connection.fetchrow(*GET(thing_id=1))
     assert row is not None
     assert row["payload"] == {"a": [1]}
 
 
 @pytest.mark.parametrize("literal", ["'50%'", "'%s'", "'%%'"])
-async def test_percent_sign_is_not_escaped(connection: Connection, literal: str) -> None:
+async def test_percent_sign_is_not_escaped(pool_connection: Connection, literal: str) -> None:
     query: Any = select(literal_column(literal)).where(things.c.id == bindparam("thing_id"))
-    assert await connection.fetchval(*Statement(query)(thing_id=1)) == literal[1:-1]
+    assert await pool_connection.fetchval(*Statement(query)(thing_id=1)) == literal[1:-1]
