@@ -18,7 +18,13 @@ Render = Callable[..., Path]
 
 PACKAGE = "src/notes_service"
 # In the order of how soon they notice.
-TESTS = ["tests/test_database.py", "tests/test_health.py", "tests/notes", "tests"]
+TESTS = [
+    "tests/test_database.py",
+    "tests/test_health.py",
+    "tests/test_transactions.py",
+    "tests/notes",
+    "tests",
+]
 
 
 @dataclass(frozen=True)
@@ -107,7 +113,7 @@ MUTANTS = [
     mutant(
         "a COMMIT that conflicted is tried again",
         "postgres.py",
-        "raise DatabaseUnavailable from error",
+        "raise errors.DatabaseUnavailable from error",
         "raise",
     ),
     mutant(
@@ -125,7 +131,7 @@ MUTANTS = [
     mutant(
         "errors of the server are not translated",
         "postgres.py",
-        "        return unavailable() if unavailable else None\n",
+        "        return service_error() if service_error else None\n",
         "        return None\n",
     ),
     mutant(
