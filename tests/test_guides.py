@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable
-from itertools import cycle
+from itertools import chain, repeat
 from pathlib import Path
 
 import pytest
@@ -14,10 +14,11 @@ from tests.support.network import free_port, get
 from tests.support.project_user import ProjectUser
 from tests.test_projects import PAIRS, contents, keep_lock, reuse_lock
 
-# Every program once, and each package manager in at least one of them.
+# Every program once, one of them with each package manager.
+OTHERS = CHOICES["packaging"][1:]
 PROJECTS = [
     {**program, "packaging": packaging}
-    for program, packaging in zip(PROGRAMS, cycle(CHOICES["packaging"]), strict=False)
+    for program, packaging in zip(PROGRAMS, chain(OTHERS, repeat(CHOICES["packaging"][0])))
 ]
 EXAMPLE = re.compile(r"(?i)notes|upstream|aiohttp|the example\b")
 # nginx calls the servers behind it upstream: in a directive and in the names of variables.
