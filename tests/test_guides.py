@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Callable
-from itertools import chain, repeat
 from pathlib import Path
 
 import pytest
@@ -14,11 +13,13 @@ from tests.support.network import free_port, get
 from tests.support.project_user import ProjectUser
 from tests.test_projects import PAIRS, contents, keep_lock, reuse_lock
 
-# Every program once, one of them with each package manager.
-OTHERS = CHOICES["packaging"][1:]
+# Every program once. The last ones are for the other package managers.
+UV, *OTHERS = CHOICES["packaging"]
 PROJECTS = [
     {**program, "packaging": packaging}
-    for program, packaging in zip(PROGRAMS, chain(OTHERS, repeat(CHOICES["packaging"][0])))
+    for program, packaging in zip(
+        PROGRAMS, [UV] * (len(PROGRAMS) - len(OTHERS)) + OTHERS, strict=True
+    )
 ]
 EXAMPLE = re.compile(r"(?i)notes|upstream|aiohttp|the example\b")
 # nginx calls the servers behind it upstream: in a directive and in the names of variables.

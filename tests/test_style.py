@@ -14,7 +14,7 @@ OLD_WORDS = re.compile(
     r"|Say what there i[s]|is not to b[e] |Tell whethe[r]"
 )
 LINES = {
-    "pool/asyncpg/core/service/database.py": 170,
+    "statement.py": 95,
     "database.py": 130,
     "postgres.py": 150,
     "gunicorn.conf.py": 80,

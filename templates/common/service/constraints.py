@@ -17,7 +17,8 @@ async def constraint_errors(**error_by_constraint: type[ServiceError]) -> AsyncI
             return await queries.create(transaction, email)
 
     It comes before the transaction, because a deferred constraint is checked at COMMIT. Violations
-    of other constraints, and other errors, are raised as they are.
+    of other constraints, and other errors, are raised as they are. An error is a class that can be
+    constructed without arguments.
     """
     try:
         yield

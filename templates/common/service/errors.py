@@ -1,5 +1,6 @@
 """The errors that callers see, answered as problem+json (RFC 9457)."""
 
+import os
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
@@ -17,7 +18,7 @@ from .route_table import route_path, route_table
 
 log = structlog.get_logger()
 
-PACKAGE = str(Path(__file__).parent)
+PACKAGE = f"{Path(__file__).parent}{os.sep}"
 
 
 class ValidationProblem(BaseModel):
@@ -270,7 +271,7 @@ def frames(error: BaseException) -> list[str]:
 
 
 def unexpected(error: Exception) -> Response:
-    """Log `error`, and return a 500. An error tracker such as Sentry is told here."""
+    """Log `error`, and return a 500. Report it to an error tracker, such as Sentry, here."""
     log.error("unexpected error", exc_info=error)
     return problem(500, "The service failed. Its log has the reason under the request id.")
 

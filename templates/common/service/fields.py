@@ -43,8 +43,10 @@ def refuse_null(value: object) -> object:
 
 
 def describe_without_null(schema: dict[str, Any]) -> None:
-    schema.pop("default", None)
-    schema.update(schema.pop("anyOf")[0])
+    if schema.get("default", ...) is None:
+        del schema["default"]
+    types = [each for each in schema.pop("anyOf") if each != {"type": "null"}]
+    schema.update(types[0] if len(types) == 1 else {"anyOf": types})
 
 
 def refuse_what_jsonb_cannot_hold(value: JsonValue) -> JsonValue:

@@ -152,7 +152,7 @@ async def test_invalid_field_is_named(sample_client: AsyncClient, name: str, val
     assert await echo(sample_client, "1", {name: value}) == [("body", f"/{name}")]
 
 
-@pytest.mark.parametrize("value", [DATA, [], "", 0, -1.5, False])
+@pytest.mark.parametrize("value", [DATA, [], "", 0, -1.5, False, None])
 async def test_json_enum_and_uuid_are_stored(
     sample_client: AsyncClient, tables: None, value: object
 ) -> None:

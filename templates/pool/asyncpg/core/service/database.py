@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from json import dumps, loads
+from json import loads
 from typing import NewType, Self, TypeAlias
 
 import asyncpg
@@ -104,9 +104,9 @@ class Database:
 
 
 async def add_json_codecs(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-    """Let JSON columns hold Python values, as SQLAlchemy's own engine does."""
+    """Read JSON columns as Python values. `Statement` has written the values as JSON."""
     for name in ("json", "jsonb"):
-        await connection.set_type_codec(name, schema="pg_catalog", encoder=dumps, decoder=loads)
+        await connection.set_type_codec(name, schema="pg_catalog", encoder=str, decoder=loads)
 
 
 async def keep_session_state(connection: "asyncpg.Connection[asyncpg.Record]") -> None:

@@ -9,9 +9,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.selectable import ReturnsRows
 from sqlalchemy.types import TypeEngine
 
-# The pool's connections convert JSON themselves, see `add_json_codecs`.
-DBAPI = dialect.import_dbapi()  # type: ignore[no-untyped-call]
-DIALECT = dialect(dbapi=DBAPI, json_serializer=lambda value: value)  # type: ignore[no-untyped-call]
+DIALECT = dialect(dbapi=dialect.import_dbapi())  # type: ignore[no-untyped-call]
 FLOAT8, NUMERIC = 701, 1700  # the numbers of PostgreSQL's types
 
 

@@ -8,10 +8,10 @@ from typing import Any, NewType, Self, TypeAlias
 import structlog
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_sessionmaker
+from sqlalchemy.orm import Session
 
-from . import metrics
-from .engine import create_engine, driver_error, refuse_while_running
+from . import engine, metrics
 from .postgres import reset_or_close, translate
 from .settings import DatabaseSettings
 from .slots import Slots
@@ -25,10 +25,6 @@ Connection: TypeAlias = AsyncSession
 Transaction = NewType("Transaction", AsyncSession)
 
 
-class ChangesNotStored(RuntimeError):
-    """Objects were added, changed or deleted outside a transaction, so they are not stored."""
-
-
 class Database:
     """A pool of connections. Each is opened when it is first needed.
 
@@ -39,7 +35,9 @@ class Database:
         self._slots = Slots[AsyncConnection](settings)
         self._size = settings.database_pool_size
         self._timeout = settings.database_statement_timeout
-        self._engine = create_engine(settings)
+        self._engine = engine.create_engine(settings)
+        # `close_resets_only=False`: after its block a session cannot be used again.
+        self._sessions = async_sessionmaker(expire_on_commit=False, close_resets_only=False)
         self._is_closed = False
 
     async def __aenter__(self) -> Self:
@@ -57,14 +55,14 @@ class Database:
 
     def connection(self) -> AbstractAsyncContextManager[Connection]:
         """Open a session on which each statement stands alone: no BEGIN, no COMMIT."""
-        return self._session(self._open_connection)
+        return self._session(self._open_connection, engine.ReadSession)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
         """Open a session in a transaction: committed at the end, rolled back on error."""
-        async with self._session(self._open_connection_for_transaction) as session:
+        async with self._session(self._open_connection_for_transaction, Session) as session:
             yield Transaction(session)
-            refuse_while_running(session)
+            engine.refuse_while_running(session)
             await session.commit()
 
     async def ping(self) -> None:
@@ -76,7 +74,7 @@ class Database:
         try:
             return await self._engine.connect()
         except DBAPIError as error:
-            raise driver_error(error) from error
+            raise engine.driver_error(error) from error
 
     async def _open_connection_for_transaction(self) -> AsyncConnection:
         connection = await self._open_connection()
@@ -88,18 +86,17 @@ class Database:
 
     @asynccontextmanager
     async def _session(
-        self, open_connection: Callable[[], Awaitable[AsyncConnection]]
+        self, open_connection: Callable[[], Awaitable[AsyncConnection]], kind: type[Session]
     ) -> AsyncIterator[AsyncSession]:
         connection = await self._slots.checkout(open_connection)
-        # `close_resets_only=False`: after its block the session cannot be used again.
-        session = AsyncSession(connection, expire_on_commit=False, close_resets_only=False)
+        session = self._sessions(bind=connection, sync_session_class=kind)
         try:
             yield session
             if session.new or session.dirty or session.deleted:  # after a COMMIT there are none
-                raise ChangesNotStored
+                raise engine.ChangesNotStored
             await session.close()
         except BaseException as error:
-            cause = driver_error(error)
+            cause = engine.driver_error(error)
             is_usable = await self._roll_back(session, connection, cause)
             if service_error := translate(cause, is_usable=is_usable):
                 raise service_error from cause

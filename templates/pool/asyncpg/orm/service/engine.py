@@ -8,6 +8,7 @@ from asyncpg import InterfaceError
 from sqlalchemy import ExceptionContext, ExecutionContext, event
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from .postgres import connect_options, is_unusable_after
@@ -20,6 +21,19 @@ logging.getLogger("sqlalchemy.engine").setLevel(logging.WARNING)  # at `info` it
 # Keys of what the pool remembers of each connection (`record_info`).
 RUNNING = "statements that run now"
 STREAMED = "a result is read in parts"
+
+
+class ChangesNotStored(RuntimeError):
+    """Objects were added, changed or deleted outside a transaction, so they are not stored."""
+
+
+class ReadSession(Session):
+    """The session of `connection()`, which stores nothing."""
+
+
+@event.listens_for(ReadSession, "before_flush")
+def refuse_changes(*_: object) -> None:
+    raise ChangesNotStored
 
 
 def create_engine(settings: DatabaseSettings) -> AsyncEngine:

@@ -18,8 +18,8 @@ from sqlalchemy.exc import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from service.constraints import constraint_errors
-from service.database import ChangesNotStored, Database, Transaction
-from service.engine import driver_error
+from service.database import Database, Transaction
+from service.engine import ChangesNotStored, driver_error
 from service.errors import DatabaseUnavailable, ServiceError, TextTooLong
 
 from tests.serving import Settings
@@ -97,6 +97,14 @@ async def test_change_without_a_transaction_is_an_error(database: Database, sql:
     with pytest.raises(ChangesNotStored):
         async with database.connection() as connection:
             connection.add(Box(label="two"))
+    for use in ("flush", "commit", "query"):
+        with pytest.raises(ChangesNotStored):
+            async with database.connection() as connection:
+                connection.add(Box(label="two"))
+                if use == "query":  # it would flush first
+                    await connection.scalars(select(Box))
+                else:
+                    await getattr(connection, use)()
     with pytest.raises(ChangesNotStored):
         async with database.connection() as connection:
             (await connection.get_one(Box, box.id)).label = "two"
