@@ -42,8 +42,8 @@ def run_migrations(**options: Any) -> None:
         compare_server_default=True,
         include_schemas=True,
         include_name=include_name,
-        # Each migration has a transaction of its own, which it may leave: CREATE INDEX CONCURRENTLY
-        # cannot run in one.
+        # Each migration has a transaction of its own. CREATE INDEX CONCURRENTLY cannot run in one:
+        # put it into `with op.get_context().autocommit_block():`.
         transaction_per_migration=True,
         **options,
     )

@@ -8,7 +8,7 @@ from .errors import ServiceError, names_in
 
 @asynccontextmanager
 async def constraint_errors(**error_by_constraint: type[ServiceError]) -> AsyncIterator[None]:
-    """Raise the error that belongs to the constraint, by its name, that refuses a change.
+    """Answer violated constraints, by their names, with errors of a domain.
 
         async with (
             constraint_errors(users_email_key=EmailTaken),

@@ -133,7 +133,7 @@ class ExclusionViolation(ConstraintViolation):
 
 
 class ValueRefused(InvalidRequest):
-    """The database refuses a value. A model of pydantic that refuses it can name its place."""
+    """The database refuses a value. PostgreSQL does not say in which field: a pydantic model can."""
 
     reason: ClassVar[str]
 
@@ -169,6 +169,10 @@ class TransactionNotCommitted(RuntimeError):
     """A statement of the transaction failed and its error was swallowed, so nothing is stored."""
 
 
+# pydantic's types of error for a body that is no JSON object.
+NOT_AN_OBJECT = ("missing", "model_type", "model_attributes_type", "dict_type")
+
+
 def validation_problem(place: str, location: Iterable[object], detail: str) -> dict[str, str]:
     """Describe the problem at `location` without repeating the input."""
     steps = (str(step).replace("~", "~0").replace("/", "~1")[:100] for step in location)
@@ -181,7 +185,7 @@ def validation_problems(errors: Iterable[Mapping[str, Any]]) -> list[dict[str, s
     for error in errors:
         place, *location = error["loc"]
         detail = error["msg"].removeprefix("Value error, ")
-        if place == "body" and not location and error["type"] != "value_error":
+        if place == "body" and not location and error["type"] in NOT_AN_OBJECT:
             detail = "This must be a JSON object, sent as application/json."
         problems.append(validation_problem(place, location, detail))
     return problems
@@ -205,6 +209,7 @@ def problem(
     return Response(dumps(content), status, headers, "application/problem+json")
 
 
+# In place of the status' phrase, which is all that the framework's own errors say.
 DETAILS = {
     404: "There is nothing at this path.",
     405: "This path does not take this method: see Allow.",
@@ -234,7 +239,9 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
         if "GET" in methods:
             methods.add("HEAD")
         headers["Allow"] = ", ".join(sorted(methods))
-    return problem(status, DETAILS.get(status, error.detail), headers)
+    says_nothing = error.detail == HTTPStatus(status).phrase
+    detail = DETAILS.get(status, error.detail) if says_nothing else error.detail
+    return problem(status, detail, headers)
 
 
 def on_authentication_error(connection: HTTPConnection, error: Exception) -> Response:

@@ -85,8 +85,8 @@ def is_unicode(text: str) -> bool:
 # one, so it must not match NUL either: `^[a-z-]+$` does not. (PostgreSQL would refuse it: 422.)
 Text = Annotated[str, Field(pattern=NO_NUL, json_schema_extra=describe_without_nul)]
 
-# For whole numbers that may come from a path or a query, after their limits:
-# `Annotated[int, Field(ge=0, le=9), Digits]`.
+# For whole numbers. It is the last part of `Annotated[int, Field(ge=0, le=9), Digits]`: before the
+# limits, it would hide them from the schema. A string of digits passes, too, in a body as well.
 Digits = BeforeValidator(refuse_all_but_whole_numbers)
 
 # The key of a row: a bigint of 1 or more. The schema says so by its format, because JSON readers
@@ -110,6 +110,6 @@ NotNull = Annotated[
     Value | None, BeforeValidator(refuse_null), Field(json_schema_extra=describe_without_null)
 ]
 
-# What a column of the type JSONB holds: any JSON without NUL characters and lone surrogates, in at
-# most 250 levels.
+# What a column of the type JSONB holds: any JSON without NUL characters and lone surrogates, in
+# about 250 levels, which is the limit of pydantic.
 Json = Annotated[JsonValue, AfterValidator(refuse_what_jsonb_cannot_hold)]

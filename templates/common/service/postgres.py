@@ -70,7 +70,8 @@ def connect_options(settings: DatabaseSettings) -> dict[str, Any]:
     options: dict[str, Any] = {
         "connection_class": CommitCheckedConnection,
         "timeout": settings.database_pool_timeout,
-        # A little later than the server's own timeout, after which the connection is still usable.
+        # Longer than statement_timeout, so that the server cancels first: then the connection stays
+        # usable. After this timeout of the client it is closed.
         "command_timeout": settings.database_statement_timeout + 0.5,
         "server_settings": {"application_name": __name__.partition(".")[0]},
     }

@@ -1,4 +1,4 @@
-"""The settings, read from the environment and, in development, from `.env`."""
+"""The settings, read from the environment and, where it does not have them, from `.env`."""
 
 import os
 from typing import Annotated, Any, Literal, Self
@@ -106,7 +106,7 @@ class InvalidSettings(Exception):
     def __init__(self, error: ValidationError) -> None:
         problems = []
         for detail in error.errors(include_url=False, include_input=False):
-            name = str(detail["loc"][0]).upper()
+            name = str(next(iter(detail["loc"]), "settings")).upper()
             if detail["type"] == "missing":
                 problems.append(f"{name} is not set: see .env.example")
             else:

@@ -70,10 +70,7 @@ async def database_url(server_url: str) -> AsyncIterator[str]:
 
 @pytest.fixture(scope="session")
 def settings(database_url: str) -> Settings:
-    """Settings with a pool of one.
-
-    A handler that holds a connection while it waits for something else deadlocks here.
-    """
+    """Settings with a pool of one: a handler that needs two connections fails here."""
     return Settings.load(
         _env_file=None,
         database_url=database_url,

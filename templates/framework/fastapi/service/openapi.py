@@ -25,7 +25,7 @@ def header(name: str) -> dict[str, Any]:
 
 
 def links(status: int, links: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
-    """Describe where an answer leads."""
+    """Describe OpenAPI links: the operations that take values of this answer."""
     return {status: {"links": links}}
 
 
@@ -38,7 +38,7 @@ def operation_id(route: APIRoute) -> str:
 
 
 class Service(FastAPI):
-    """FastAPI, whose OpenAPI schema has the model of a problem, to which `problems` refers."""
+    """FastAPI that adds the model `Problem`, to which `problems` refers, to its schema."""
 
     def openapi(self) -> dict[str, Any]:
         schema = super().openapi()
