@@ -18,41 +18,57 @@ from tests.serving import Settings, assert_problem, serve
 from tests.temporary_database import Sql
 
 TABLES = """
-CREATE TABLE shelves (id int PRIMARY KEY);
-CREATE TABLE items (
+CREATE TABLE test_shelves (id int PRIMARY KEY);
+CREATE TABLE test_items (
     id int PRIMARY KEY,
-    sku text CONSTRAINT items_sku_key UNIQUE,
-    late_sku text CONSTRAINT items_late_sku_key UNIQUE DEFERRABLE INITIALLY DEFERRED,
-    shelf int CONSTRAINT items_shelf_fkey REFERENCES shelves ON DELETE RESTRICT,
-    late_shelf int CONSTRAINT items_late_shelf_fkey REFERENCES shelves
+    sku text CONSTRAINT test_items_sku_key UNIQUE,
+    late_sku text CONSTRAINT test_items_late_sku_key UNIQUE DEFERRABLE INITIALLY DEFERRED,
+    shelf int CONSTRAINT test_items_shelf_fkey REFERENCES test_shelves ON DELETE RESTRICT,
+    late_shelf int CONSTRAINT test_items_late_shelf_fkey REFERENCES test_shelves
         DEFERRABLE INITIALLY DEFERRED,
     days int4range,
     late_days int4range,
     name varchar(8) NOT NULL DEFAULT '',
-    amount smallint CONSTRAINT items_amount_check CHECK (amount > 0),
-    CONSTRAINT items_days_excl EXCLUDE USING gist (days WITH &&),
-    CONSTRAINT items_late_days_excl EXCLUDE USING gist (late_days WITH &&)
+    amount smallint CONSTRAINT test_items_amount_check CHECK (amount > 0),
+    CONSTRAINT test_items_days_excl EXCLUDE USING gist (days WITH &&),
+    CONSTRAINT test_items_late_days_excl EXCLUDE USING gist (late_days WITH &&)
         DEFERRABLE INITIALLY DEFERRED
 );
-INSERT INTO shelves VALUES (1);
-INSERT INTO items (id, sku, late_sku, shelf, days, late_days)
+INSERT INTO test_shelves VALUES (1);
+INSERT INTO test_items (id, sku, late_sku, shelf, days, late_days)
     VALUES (0, 'hunter2', 'hunter2', 1, '[1,3]', '[1,3]');
 """
 # The status, the SQLSTATE and the constraint, or the column, of a change.
 CHANGES = {
-    "INSERT INTO items (id, sku) VALUES (1, 'hunter2')": (409, "23505", "items_sku_key"),
-    "INSERT INTO items (id, late_sku) VALUES (1, 'hunter2')": (409, "23505", "items_late_sku_key"),
-    "INSERT INTO items (id, shelf) VALUES (1, 2)": (409, "23503", "items_shelf_fkey"),
-    "INSERT INTO items (id, late_shelf) VALUES (1, 2)": (409, "23503", "items_late_shelf_fkey"),
-    "DELETE FROM shelves": (409, "2300", "items_shelf_fkey"),  # 23001 since PostgreSQL 18
-    "INSERT INTO items (id, days) VALUES (1, '[3,4]')": (409, "23P01", "items_days_excl"),
-    "INSERT INTO items (id, late_days) VALUES (1, '[3,4]')": (409, "23P01", "items_late_days_excl"),
-    "INSERT INTO items (id, name) VALUES (1, NULL)": (422, "23502", "name"),
-    "INSERT INTO items (id, amount) VALUES (1, 0)": (422, "23514", "items_amount_check"),
-    "INSERT INTO items (id, name) VALUES (1, 'hunter2 and more')": (422, "22001", ""),
-    "INSERT INTO items (id, amount) VALUES (1, 99999)": (422, "22003", ""),
-    r"INSERT INTO items (id, sku) VALUES (1, convert_from('\x00', 'UTF8'))": (422, "22021", ""),
-    r"""INSERT INTO items (id, sku) VALUES (1, '"\u0000"'::jsonb->>0)""": (422, "22P05", ""),
+    "INSERT INTO test_items (id, sku) VALUES (1, 'hunter2')": (409, "23505", "test_items_sku_key"),
+    "INSERT INTO test_items (id, late_sku) VALUES (1, 'hunter2')": (
+        409,
+        "23505",
+        "test_items_late_sku_key",
+    ),
+    "INSERT INTO test_items (id, shelf) VALUES (1, 2)": (409, "23503", "test_items_shelf_fkey"),
+    "INSERT INTO test_items (id, late_shelf) VALUES (1, 2)": (
+        409,
+        "23503",
+        "test_items_late_shelf_fkey",
+    ),
+    "DELETE FROM test_shelves": (409, "2300", "test_items_shelf_fkey"),  # 23001 since PostgreSQL 18
+    "INSERT INTO test_items (id, days) VALUES (1, '[3,4]')": (409, "23P01", "test_items_days_excl"),
+    "INSERT INTO test_items (id, late_days) VALUES (1, '[3,4]')": (
+        409,
+        "23P01",
+        "test_items_late_days_excl",
+    ),
+    "INSERT INTO test_items (id, name) VALUES (1, NULL)": (422, "23502", "name"),
+    "INSERT INTO test_items (id, amount) VALUES (1, 0)": (422, "23514", "test_items_amount_check"),
+    "INSERT INTO test_items (id, name) VALUES (1, 'hunter2 and more')": (422, "22001", ""),
+    "INSERT INTO test_items (id, amount) VALUES (1, 99999)": (422, "22003", ""),
+    r"INSERT INTO test_items (id, sku) VALUES (1, convert_from('\x00', 'UTF8'))": (
+        422,
+        "22021",
+        "",
+    ),
+    r"""INSERT INTO test_items (id, sku) VALUES (1, '"\u0000"'::jsonb->>0)""": (422, "22P05", ""),
 }
 
 
@@ -70,15 +86,15 @@ async def write(request: Request) -> Response:
 
 
 async def write_item(request: Request) -> Response:
-    async with constraint_errors(items_sku_key=SkuTaken, items_late_sku_key=SkuTaken):
+    async with constraint_errors(test_items_sku_key=SkuTaken, test_items_late_sku_key=SkuTaken):
         return await write(request)
 
 
 @pytest.fixture(scope="module")
 async def client(settings: Settings) -> AsyncIterator[AsyncClient]:
     routes = [
-        Route("/write", write, methods=["POST"]),
-        Route("/write-item", write_item, methods=["POST"]),
+        Route("/test-write", write, methods=["POST"]),
+        Route("/test-write-item", write_item, methods=["POST"]),
     ]
     async with serve(settings, routes=routes) as client:
         yield client
@@ -88,13 +104,13 @@ async def client(settings: Settings) -> AsyncIterator[AsyncClient]:
 async def tables(sql: Sql) -> AsyncIterator[None]:
     await sql.execute(TABLES)
     yield
-    await sql.execute("DROP TABLE items, shelves")
+    await sql.execute("DROP TABLE test_items, test_shelves")
 
 
 async def assert_nothing_is_stored(client: AsyncClient, sql: Sql) -> None:
     """And the pool's only connection is usable."""
-    assert await sql.fetchval("SELECT array_agg(id) FROM items") == [0]
-    response = await client.post("/write", content="INSERT INTO items (id) VALUES (1)")
+    assert await sql.fetchval("SELECT array_agg(id) FROM test_items") == [0]
+    response = await client.post("/test-write", content="INSERT INTO test_items (id) VALUES (1)")
     assert response.status_code == 204
     assert REGISTRY.get_sample_value("database_pool_in_use") == 0
 
@@ -104,7 +120,7 @@ async def test_violation_is_answered_as_the_error_of_the_caller(
     client: AsyncClient, sql: Sql, change: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     status, sqlstate, name = CHANGES[change]
-    response = await client.post("/write", content=change)
+    response = await client.post("/test-write", content=change)
     assert_problem(response, status)
     log = capsys.readouterr().out
     assert sqlstate in log
@@ -117,23 +133,23 @@ async def test_violation_is_answered_as_the_error_of_the_caller(
 @pytest.mark.parametrize(
     ("change", "constraint"),
     [
-        ("INSERT INTO items (id, sku) VALUES (1, 'hunter2')", "items_sku_key"),
-        ("INSERT INTO items (id, late_sku) VALUES (1, 'hunter2')", "items_late_sku_key"),
+        ("INSERT INTO test_items (id, sku) VALUES (1, 'hunter2')", "test_items_sku_key"),
+        ("INSERT INTO test_items (id, late_sku) VALUES (1, 'hunter2')", "test_items_late_sku_key"),
     ],
 )
 async def test_domain_can_answer_its_constraint_with_an_error_of_its_own(
     client: AsyncClient, sql: Sql, change: str, constraint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    problem = assert_problem(await client.post("/write-item", content=change), SkuTaken.status)
+    problem = assert_problem(await client.post("/test-write-item", content=change), SkuTaken.status)
     assert problem["detail"] == SkuTaken.detail
     assert constraint in capsys.readouterr().out
     await assert_nothing_is_stored(client, sql)
 
 
 async def test_other_constraints_and_errors_are_answered_as_they_are(client: AsyncClient) -> None:
-    change = "INSERT INTO items (id, shelf) VALUES (1, 2)"
-    assert_problem(await client.post("/write-item", content=change), 409)
-    assert_problem(await client.post("/write-item", content="SELECT 1 / 0"), 500)
+    change = "INSERT INTO test_items (id, shelf) VALUES (1, 2)"
+    assert_problem(await client.post("/test-write-item", content=change), 409)
+    assert_problem(await client.post("/test-write-item", content="SELECT 1 / 0"), 500)
 
 
 async def test_error_of_a_domain_may_be_raised_within_the_transaction(
@@ -143,7 +159,7 @@ async def test_error_of_a_domain_may_be_raised_within_the_transaction(
         with pytest.raises(SkuTaken):
             async with (
                 database.transaction() as transaction,
-                constraint_errors(items_sku_key=SkuTaken),
+                constraint_errors(test_items_sku_key=SkuTaken),
             ):
-                await execute(transaction, "INSERT INTO items (id, sku) VALUES (1, 'hunter2')")
-    assert await sql.fetchval("SELECT array_agg(id) FROM items") == [0]
+                await execute(transaction, "INSERT INTO test_items (id, sku) VALUES (1, 'hunter2')")
+    assert await sql.fetchval("SELECT array_agg(id) FROM test_items") == [0]

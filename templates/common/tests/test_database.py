@@ -45,12 +45,12 @@ async def database(settings: Settings, sql: Sql) -> AsyncIterator[Database]:
             "database_statement_timeout": STATEMENT_TIMEOUT,
         }
     )
-    await sql.execute("CREATE TABLE IF NOT EXISTS written (number int PRIMARY KEY)")
-    await sql.execute("TRUNCATE written")
+    await sql.execute("CREATE TABLE IF NOT EXISTS test_written (number int PRIMARY KEY)")
+    await sql.execute("TRUNCATE test_written")
     async with Database(small) as database:
         yield database
         await assert_pool_is_whole(database)
-    await sql.execute("DROP TABLE written")
+    await sql.execute("DROP TABLE test_written")
 
 
 async def assert_pool_is_whole(database: Database) -> set[int]:
@@ -74,7 +74,7 @@ async def assert_pool_is_whole(database: Database) -> set[int]:
 
 
 async def written(sql: Sql) -> list[int]:
-    return [row["number"] for row in await sql.fetch("SELECT number FROM written ORDER BY 1")]
+    return [row["number"] for row in await sql.fetch("SELECT number FROM test_written ORDER BY 1")]
 
 
 @pytest.fixture(params=["connection", "transaction"])
@@ -98,7 +98,7 @@ async def test_transaction_is_committed_at_the_end_of_its_block(
     database: Database, sql: Sql
 ) -> None:
     async with database.transaction() as transaction:
-        await execute(transaction, "INSERT INTO written VALUES (1)")
+        await execute(transaction, "INSERT INTO test_written VALUES (1)")
         assert await written(sql) == []
     assert await written(sql) == [1]
 
@@ -106,7 +106,7 @@ async def test_transaction_is_committed_at_the_end_of_its_block(
 async def test_transaction_is_rolled_back_on_error(database: Database, sql: Sql) -> None:
     with pytest.raises(ZeroDivisionError):
         async with database.transaction() as transaction:
-            await execute(transaction, "INSERT INTO written VALUES (1)")
+            await execute(transaction, "INSERT INTO test_written VALUES (1)")
             raise ZeroDivisionError
     assert await written(sql) == []
 
@@ -129,7 +129,7 @@ async def test_transaction_has_the_isolation_level_of_the_server(
 async def test_statement_on_a_connection_stands_alone(database: Database, sql: Sql) -> None:
     with pytest.raises(ZeroDivisionError):
         async with database.connection() as connection:
-            await execute(connection, "INSERT INTO written VALUES (1)")
+            await execute(connection, "INSERT INTO test_written VALUES (1)")
             raise ZeroDivisionError
     assert await written(sql) == [1]
 
@@ -212,22 +212,22 @@ async def test_connection_used_after_its_block_raises_an_error(
 async def test_transaction_begun_by_sql_is_rolled_back(database: Database, sql: Sql) -> None:
     async with database.connection() as connection:
         await execute(connection, "BEGIN")
-        await execute(connection, "INSERT INTO written VALUES (1)")
+        await execute(connection, "INSERT INTO test_written VALUES (1)")
     for _ in range(POOL_SIZE):
         async with database.connection() as connection:
-            assert await fetch_value(connection, "SELECT count(*) FROM written") == 0
+            assert await fetch_value(connection, "SELECT count(*) FROM test_written") == 0
     assert await written(sql) == []
 
 
 async def test_swallowed_error_does_not_commit(database: Database, sql: Sql) -> None:
     with pytest.raises(TransactionNotCommitted):
         async with database.transaction() as transaction:
-            await execute(transaction, "INSERT INTO written VALUES (1)")
+            await execute(transaction, "INSERT INTO test_written VALUES (1)")
             with suppress(Exception):
                 await execute(transaction, "SELECT 1 / 0")
     assert await written(sql) == []
     async with database.transaction() as transaction:
-        await execute(transaction, "INSERT INTO written VALUES (2)")
+        await execute(transaction, "INSERT INTO test_written VALUES (2)")
     assert await written(sql) == [2]
 
 
@@ -305,7 +305,7 @@ async def test_statement_of_an_earlier_block_does_not_join_the_next_transaction(
     async with database.connection() as connection:
         leftover = [
             asyncio.create_task(execute(connection, "SELECT pg_sleep(0.3)")),
-            asyncio.create_task(execute(connection, "INSERT INTO written VALUES (1)")),
+            asyncio.create_task(execute(connection, "INSERT INTO test_written VALUES (1)")),
         ]
         await asyncio.sleep(0.1)
     with suppress(DatabaseUnavailable):
@@ -320,7 +320,7 @@ async def test_transaction_with_a_task_that_was_not_awaited_is_not_stored(
 ) -> None:
     with pytest.raises(DatabaseUnavailable):
         async with database.transaction() as transaction:
-            await execute(transaction, "INSERT INTO written VALUES (1)")
+            await execute(transaction, "INSERT INTO test_written VALUES (1)")
             slow = asyncio.create_task(fetch_value(transaction, "SELECT pg_sleep(0.8)"))
             await asyncio.sleep(0.1)
     assert await written(sql) == []
@@ -432,20 +432,20 @@ async def test_failed_commit_stores_nothing_and_returns_the_connection(
 ) -> None:
     await sql.execute(
         f"""
-        CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$
+        CREATE FUNCTION test_fail() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{sqlstate}'; END $$;
-        CREATE CONSTRAINT TRIGGER fail AFTER INSERT ON written
-        DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION fail();
+        CREATE CONSTRAINT TRIGGER fail AFTER INSERT ON test_written
+        DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION test_fail();
         """
     )
     try:
         for _ in range(POOL_SIZE + 1):
             with pytest.raises(Exception) as raised:
                 async with database.transaction() as transaction:
-                    await execute(transaction, "INSERT INTO written VALUES (1)")
+                    await execute(transaction, "INSERT INTO test_written VALUES (1)")
             assert isinstance(raised.value, DatabaseUnavailable) == (sqlstate != "23514")
     finally:
-        await sql.execute("DROP FUNCTION fail CASCADE")
+        await sql.execute("DROP FUNCTION test_fail CASCADE")
     assert await written(sql) == []
 
 
@@ -480,7 +480,7 @@ async def test_connection_lost_before_the_commit_is_replaced(database: Database,
     for _ in range(POOL_SIZE + 1):
         with pytest.raises(DatabaseUnavailable):
             async with database.transaction() as transaction:
-                await execute(transaction, "INSERT INTO written VALUES (1)")
+                await execute(transaction, "INSERT INTO test_written VALUES (1)")
                 await end_session(transaction, sql)
     assert await written(sql) == []
 

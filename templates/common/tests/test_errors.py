@@ -68,17 +68,17 @@ async def fail_while_streaming(request: Request) -> Response:
 
 
 ROUTES = [
-    Route("/echo", echo, methods=["POST"]),
-    Route("/fail", fail),
-    Route("/user", need_user),
+    Route("/test-echo", echo, methods=["POST"]),
+    Route("/test-fail", fail),
+    Route("/test-user", need_user),
     Route(
-        "/administrator",
+        "/test-administrator",
         need_administrator,
         middleware=[
             Middleware(AuthenticationMiddleware, TokenBackend(), on_error=on_authentication_error)
         ],
     ),
-    Route("/fail-while-streaming", fail_while_streaming),
+    Route("/test-fail-while-streaming", fail_while_streaming),
 ]
 
 
@@ -106,34 +106,34 @@ async def in_chunks(body: bytes) -> AsyncIterator[bytes]:
 async def test_too_large_body_returns_413(client: AsyncClient) -> None:
     """With and without a Content-Length, and also where the handler does not read the body."""
     largest, too_large = b"x" * 1000, b"x" * 1001
-    assert (await client.post("/echo", content=largest)).content == largest
-    assert (await client.post("/echo", content=in_chunks(largest))).content == largest
-    assert_problem(await client.post("/echo", content=too_large), 413)
-    assert_problem(await client.post("/echo", content=in_chunks(too_large)), 413)
+    assert (await client.post("/test-echo", content=largest)).content == largest
+    assert (await client.post("/test-echo", content=in_chunks(largest))).content == largest
+    assert_problem(await client.post("/test-echo", content=too_large), 413)
+    assert_problem(await client.post("/test-echo", content=in_chunks(too_large)), 413)
     assert_problem(await client.request("GET", "/health/live", content=in_chunks(too_large)), 413)
 
 
 async def test_unauthenticated_request_returns_401(client: AsyncClient) -> None:
-    response = await client.get("/user")
+    response = await client.get("/test-user")
     assert_problem(response, 401)
     assert response.headers["www-authenticate"] == "Bearer"
 
 
 async def test_authentication_middleware_of_starlette_answers_problems(client: AsyncClient) -> None:
     """Whether it refuses the token, or `requires` refuses the user, or the handler does."""
-    response = await client.get("/administrator", headers={"Authorization": "Bearer other"})
+    response = await client.get("/test-administrator", headers={"Authorization": "Bearer other"})
     assert_problem(response, 401)
     assert response.headers["www-authenticate"] == "Bearer"
     assert HIDDEN not in response.text
-    assert_problem(await client.get("/administrator"), 403)
+    assert_problem(await client.get("/test-administrator"), 403)
     administrator = {"Authorization": "Bearer administrator"}
-    assert_problem(await client.get("/administrator", headers=administrator), 403)
+    assert_problem(await client.get("/test-administrator", headers=administrator), 403)
 
 
 async def test_unexpected_error_returns_500_without_details(
     client: AsyncClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    response = await client.get("/fail", headers={"X-Request-ID": "mine"})
+    response = await client.get("/test-fail", headers={"X-Request-ID": "mine"})
     assert_problem(response, 500)
     assert response.headers["x-request-id"] == "mine"
     assert HIDDEN not in response.text
@@ -143,7 +143,7 @@ async def test_unexpected_error_returns_500_without_details(
 async def test_error_while_streaming_reaches_the_server(client: AsyncClient) -> None:
     """The server closes the connection, so the caller knows that the response is incomplete."""
     with pytest.raises(RuntimeError):
-        await client.get("/fail-while-streaming")
+        await client.get("/test-fail-while-streaming")
 
 
 async def test_disconnect_of_the_caller_is_not_logged_as_an_error(
@@ -162,7 +162,7 @@ async def test_disconnect_of_the_caller_is_not_logged_as_an_error(
         return disconnected_app
 
     async with serve(settings, routes=ROUTES, wrap=disconnect) as client:
-        assert (await client.post("/echo", content=b"x")).status_code == 204
+        assert (await client.post("/test-echo", content=b"x")).status_code == 204
     assert "unexpected" not in capsys.readouterr().out
 
 

@@ -17,10 +17,10 @@ from tests.serving import Settings, assert_problem, serve
 from tests.temporary_database import Sql
 
 TABLES = """
-CREATE TYPE sample_status AS ENUM ('new', 'used');
-CREATE TABLE samples (
+CREATE TYPE test_sample_status AS ENUM ('new', 'used');
+CREATE TABLE test_samples (
     id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
-    status sample_status NOT NULL,
+    status test_sample_status NOT NULL,
     data jsonb NOT NULL
 );
 """
@@ -39,7 +39,7 @@ async def sample_client(settings: Settings) -> AsyncIterator[AsyncClient]:
 async def tables(connection: Sql) -> AsyncIterator[None]:
     await connection.execute(TABLES)
     yield
-    await connection.execute("DROP TABLE samples; DROP TYPE sample_status")
+    await connection.execute("DROP TABLE test_samples; DROP TYPE test_sample_status")
 
 
 def accepts(field: Any, value: object) -> bool:
@@ -99,7 +99,7 @@ def test_json_refuses_what_is_nested_too_deeply() -> None:
 
 
 async def echo(client: AsyncClient, target: str, body: object) -> Any:
-    response = await client.post(f"/samples/echo/{target}", json=body)
+    response = await client.post(f"/test-samples/echo/{target}", json=body)
     if response.status_code == 422:
         return [
             (error["in"], error["pointer"]) for error in assert_problem(response, 422)["errors"]
@@ -157,11 +157,11 @@ async def test_json_enum_and_uuid_are_stored(
     sample_client: AsyncClient, tables: None, value: object
 ) -> None:
     new = {"status": "used", "data": value}
-    response = await sample_client.post("/samples", json=new)
+    response = await sample_client.post("/test-samples", json=new)
     assert response.status_code == 201, response.text
     sample = response.json()
     assert sample == {"id": sample["id"], **new}
-    assert (await sample_client.get(f"/samples/uuid/{sample['id']}")).json() == sample
+    assert (await sample_client.get(f"/test-samples/uuid/{sample['id']}")).json() == sample
 
 
 @pytest.mark.parametrize("part", ["NaN", '"\\u0000"', '{"\\ud800": 1}'])
@@ -170,7 +170,7 @@ async def test_json_that_cannot_be_stored_returns_422(
 ) -> None:
     content = '{"status": "new", "data": [PART]}'.replace("PART", part)
     headers = {"Content-Type": "application/json"}
-    response = await sample_client.post("/samples", content=content, headers=headers)
+    response = await sample_client.post("/test-samples", content=content, headers=headers)
     [error] = assert_problem(response, 422)["errors"]
     assert error["pointer"] == "/data"
 
@@ -178,7 +178,7 @@ async def test_json_that_cannot_be_stored_returns_422(
 def test_schema_describes_fields() -> None:
     schema = openapi()
     validate(schema)
-    echo = schema["paths"]["/samples/echo/{number}"]["post"]
+    echo = schema["paths"]["/test-samples/echo/{number}"]["post"]
     parameters = {parameter["name"]: parameter for parameter in echo["parameters"]}
     properties = schema["components"]["schemas"]["Change"]["properties"]
     described = {

@@ -102,9 +102,9 @@ async def test_pool_timeout_returns_503_and_metrics_show_the_waiting_request(
             await asyncio.sleep(60)
         raise AssertionError("unreachable: the test cancels it")
 
-    routes = [Route("/hold", hold)]
+    routes = [Route("/test-hold", hold)]
     async with serve(settings, routes=routes, database_pool_timeout=0.5) as client:
-        holding = asyncio.create_task(client.get("/hold"))
+        holding = asyncio.create_task(client.get("/test-hold"))
         async with asyncio.timeout(3):
             await checked_out.wait()
         waiting = asyncio.create_task(client.get("/health/ready"))
@@ -130,9 +130,9 @@ async def test_waiting_requests_get_connections_in_their_order(settings: Setting
 
     async def user(client: AsyncClient) -> None:
         for _ in range(10):
-            await client.get("/hold")
+            await client.get("/test-hold")
 
-    async with serve(settings, routes=[Route("/hold", hold)], database_pool_size=2) as client:
+    async with serve(settings, routes=[Route("/test-hold", hold)], database_pool_size=2) as client:
         await asyncio.gather(*(user(client) for _ in range(20)))
     # The first few may be out of order, because their connections had to be opened.
     assert max(abs(place - number) for place, number in enumerate(served)) < 5

@@ -44,7 +44,7 @@ def load(
         app = runpy.run_module(Settings.__module__.replace("settings", "main"))["app"]
         structlog.configure(cache_logger_on_first_use=False)  # a cached logger cannot be restored
         logging.getLogger("httpx2").setLevel(logging.WARNING)  # the test's client logs, too
-        app.router.routes.append(Route("/divide", divide))
+        app.router.routes.append(Route("/test-divide", divide))
         return TestClient(app)
 
     yield load
@@ -94,7 +94,7 @@ def test_unexpected_error_is_logged_without_its_message(
     load: Load, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with load() as client:
-        assert_problem(client.get("/divide"), 500)
+        assert_problem(client.get("/test-divide"), 500)
     [line, _] = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert (line["level"], line["sqlstate"]) == ("error", "22012")
     assert any("middleware.py" in frame for frame in line["at"])
@@ -106,7 +106,7 @@ def test_traceback_is_shown_to_developers(
     load: Load, capsys: pytest.CaptureFixture[str], environment: dict[str, str]
 ) -> None:
     with load(**environment) as client:
-        assert_problem(client.get("/divide"), 500)
+        assert_problem(client.get("/test-divide"), 500)
     log = capsys.readouterr().out
     assert "Traceback" in log
     assert "division by zero" in log

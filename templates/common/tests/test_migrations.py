@@ -129,11 +129,14 @@ async def test_two_migrations_may_have_the_same_message(
 async def test_migration_creates_changes_and_drops_an_enum_type(
     empty_database_url: str, migrated: Sql, project: Path, models: None
 ) -> None:
-    values = "SELECT array_agg(enumlabel::text ORDER BY enumsortorder) FROM pg_enum"
-    samples = sample_models.metadata.tables["samples"].to_metadata(metadata)
+    values = (
+        "SELECT array_agg(enumlabel::text ORDER BY enumsortorder) FROM pg_enum"
+        " WHERE enumtypid = (SELECT oid FROM pg_type WHERE typname = 'test_sample_status')"
+    )
+    samples = sample_models.metadata.tables["test_samples"].to_metadata(metadata)
     await migrate_to_models(empty_database_url, project)
     assert await migrated.fetchval(values) == ["new", "used"]
-    samples.c.status.type = Enum("new", "used", "lost", name="sample_status")
+    samples.c.status.type = Enum("new", "used", "lost", name="test_sample_status")
     await migrate_to_models(empty_database_url, project)
     assert await migrated.fetchval(values) == ["new", "used", "lost"]
     await alembic(empty_database_url, "downgrade", "-1", project=project)
@@ -149,40 +152,40 @@ async def test_migration_creates_changes_and_drops_an_enum_type(
 async def test_migration_changes_a_server_default(
     empty_database_url: str, migrated: Sql, project: Path, models: None
 ) -> None:
-    samples = sample_models.metadata.tables["samples"].to_metadata(metadata)
+    samples = sample_models.metadata.tables["test_samples"].to_metadata(metadata)
     await migrate_to_models(empty_database_url, project)
     samples.c.status.server_default = DefaultClause(text("'used'"))
     with pytest.raises(CommandError):
         await alembic(empty_database_url, "check", project=project)
     await migrate_to_models(empty_database_url, project)
-    status = "INSERT INTO samples (data) VALUES ('{}') RETURNING status"
+    status = "INSERT INTO test_samples (data) VALUES ('{}') RETURNING status"
     assert await migrated.fetchval(status) == "used"
 
 
 async def test_migration_compares_the_schemas_of_the_models_only(
     empty_database_url: str, migrated: Sql, project: Path, models: None
 ) -> None:
-    await migrated.execute("CREATE SCHEMA archive; CREATE SCHEMA theirs")
-    await migrated.execute("CREATE TABLE theirs.items ()")
-    sample_models.metadata.tables["samples"].to_metadata(metadata, schema="archive")
+    await migrated.execute("CREATE SCHEMA test_archive; CREATE SCHEMA test_theirs")
+    await migrated.execute("CREATE TABLE test_theirs.items ()")
+    sample_models.metadata.tables["test_samples"].to_metadata(metadata, schema="test_archive")
     await migrate_to_models(empty_database_url, project)
-    assert await migrated.fetchval("SELECT count(*) FROM archive.samples") == 0
-    assert await migrated.fetchval("SELECT count(*) FROM theirs.items") == 0
+    assert await migrated.fetchval("SELECT count(*) FROM test_archive.test_samples") == 0
+    assert await migrated.fetchval("SELECT count(*) FROM test_theirs.items") == 0
 
 
 async def test_rows_of_migrations_are_restored(
     empty_database_url: str, migrated: Sql, project: Path, models: None
 ) -> None:
-    sample_models.metadata.tables["samples"].to_metadata(metadata)
+    sample_models.metadata.tables["test_samples"].to_metadata(metadata)
     await migrate_to_models(empty_database_url, project)
-    await migrated.execute("ALTER TABLE samples ADD number int GENERATED ALWAYS AS IDENTITY")
-    insert = "INSERT INTO samples (status, data) VALUES ('new', '{}') RETURNING number"
+    await migrated.execute("ALTER TABLE test_samples ADD number int GENERATED ALWAYS AS IDENTITY")
+    insert = "INSERT INTO test_samples (status, data) VALUES ('new', '{}') RETURNING number"
     assert await migrated.fetchval(insert) == 1
     rows = MigratedRows(metadata)
     await rows.remember(migrated)
-    inserted = await migrated.fetch("SELECT * FROM samples")
+    inserted = await migrated.fetch("SELECT * FROM test_samples")
     for _ in range(2):
-        await migrated.execute("UPDATE samples SET status = 'used'")
+        await migrated.execute("UPDATE test_samples SET status = 'used'")
         assert await migrated.fetchval(insert) == 2
         await rows.restore(migrated)
-        assert await migrated.fetch("SELECT * FROM samples") == inserted
+        assert await migrated.fetch("SELECT * FROM test_samples") == inserted

@@ -19,7 +19,7 @@ HIDDEN = "hunter2"
 @pytest.fixture(scope="module")
 async def client(settings: Settings) -> AsyncIterator[AsyncClient]:
     """A client of the service with one more domain."""
-    DOMAINS.append(BOXES)
+    DOMAINS.insert(0, BOXES)
     try:
         async with serve(settings) as client:
             yield client
@@ -28,10 +28,10 @@ async def client(settings: Settings) -> AsyncIterator[AsyncClient]:
 
 
 async def test_valid_request_reaches_the_handler(client: AsyncClient) -> None:
-    response = await client.post("/boxes", json={"label": "é📦", "size": 2.5})
+    response = await client.post("/test-boxes", json={"label": "é📦", "size": 2.5})
     assert (response.status_code, response.json()) == (201, {"label": "é📦", "size": 2.5})
-    assert (await client.post("/boxes", json={"label": "one"})).json()["size"] == 1
-    understood = (await client.get("/boxes/7?limit=8")).json()
+    assert (await client.post("/test-boxes", json={"label": "one"})).json()["size"] == 1
+    understood = (await client.get("/test-boxes/7?limit=8")).json()
     assert understood == {"box_id": 7, "limit": 8, "expected": None, "color": "red"}
 
 
@@ -42,7 +42,7 @@ async def test_valid_request_reaches_the_handler(client: AsyncClient) -> None:
 async def test_lines_of_if_match_are_combined(
     client: AsyncClient, lines: list[str], expected: list[int] | None
 ) -> None:
-    response = await client.put("/boxes/7", headers=[("If-Match", line) for line in lines])
+    response = await client.put("/test-boxes/7", headers=[("If-Match", line) for line in lines])
     assert response.json()["expected"] == expected
 
 
@@ -63,7 +63,7 @@ async def test_lines_of_if_match_are_combined(
 async def test_invalid_body_returns_422_with_all_pointers_and_without_input(
     client: AsyncClient, body: object, pointers: list[str]
 ) -> None:
-    response = await client.post("/boxes", json=body)
+    response = await client.post("/test-boxes", json=body)
     errors = assert_problem(response, 422)["errors"]
     assert {error["in"] for error in errors} == {"body"}
     assert [error["pointer"] for error in errors] == pointers
@@ -73,13 +73,13 @@ async def test_invalid_body_returns_422_with_all_pointers_and_without_input(
 @pytest.mark.parametrize(
     ("path", "place", "pointer"),
     [
-        ("/boxes/0", "path", "/box_id"),
-        ("/boxes/one", "path", "/box_id"),
-        ("/boxes/%00", "path", "/box_id"),
-        (f"/boxes/{'9' * 5000}", "path", "/box_id"),
-        ("/boxes/1?limit=0", "query", "/limit"),
-        ("/boxes/1?limit=", "query", "/limit"),
-        ("/boxes/1?page=2", "query", "/page"),
+        ("/test-boxes/0", "path", "/box_id"),
+        ("/test-boxes/one", "path", "/box_id"),
+        ("/test-boxes/%00", "path", "/box_id"),
+        (f"/test-boxes/{'9' * 5000}", "path", "/box_id"),
+        ("/test-boxes/1?limit=0", "query", "/limit"),
+        ("/test-boxes/1?limit=", "query", "/limit"),
+        ("/test-boxes/1?page=2", "query", "/page"),
     ],
 )
 async def test_invalid_parameter_returns_422(
@@ -125,7 +125,7 @@ JSON = {"Content-Type": "application/json"}
 async def test_body_that_is_not_json_or_not_unicode_returns_422(
     client: AsyncClient, content: bytes, headers: dict[str, str]
 ) -> None:
-    response = await client.post("/boxes", content=content, headers=headers)
+    response = await client.post("/test-boxes", content=content, headers=headers)
     errors = assert_problem(response, 422)["errors"]
     assert {error["in"] for error in errors} == {"body"}
     assert len(response.content) < 1000
@@ -134,16 +134,18 @@ async def test_body_that_is_not_json_or_not_unicode_returns_422(
 @pytest.mark.parametrize("media_type", ["application/json; charset=utf-8", "application/x+json"])
 async def test_other_names_of_json_are_accepted(client: AsyncClient, media_type: str) -> None:
     content = json.dumps({"label": "one"}).encode()
-    response = await client.post("/boxes", content=content, headers={"Content-Type": media_type})
+    response = await client.post(
+        "/test-boxes", content=content, headers={"Content-Type": media_type}
+    )
     assert response.status_code == 201
 
 
 async def test_schema_describes_the_operations_of_a_domain(client: AsyncClient) -> None:
     schema = (await client.get("/openapi.json")).json()
     validate(schema)
-    create = schema["paths"]["/boxes"]["post"]
-    get, replace = (schema["paths"]["/boxes/{box_id}"][method] for method in ("get", "put"))
-    assert (create["operationId"], create["tags"]) == ("boxes-create_box", ["boxes"])
+    create = schema["paths"]["/test-boxes"]["post"]
+    get, replace = (schema["paths"]["/test-boxes/{box_id}"][method] for method in ("get", "put"))
+    assert (create["operationId"], create["tags"]) == ("test-boxes-create_box", ["test-boxes"])
     assert create["requestBody"]["required"]
     assert create["responses"].keys() == {"201", "413", "422"}
     assert create["responses"]["201"]["links"]["get_box"]["operationId"] == get["operationId"]

@@ -32,13 +32,13 @@ EMPTY: dict[str, Any] = {**dict.fromkeys(PARCEL), "id": UUID(int=2), "status": S
 @pytest.fixture
 async def database(settings: Settings, sql: Sql) -> AsyncIterator[Database]:
     await sql.execute(
-        "CREATE TYPE parcel_status AS ENUM ('SENT', 'DELIVERED');"
-        "CREATE TABLE parcels (id uuid PRIMARY KEY, status parcel_status NOT NULL, receiver text,"
-        " details jsonb, sizes int[], price numeric(12, 2), sent_at timestamptz)"
+        "CREATE TYPE test_parcel_status AS ENUM ('SENT', 'DELIVERED');"
+        "CREATE TABLE test_parcels (id uuid PRIMARY KEY, status test_parcel_status NOT NULL,"
+        " receiver text, details jsonb, sizes int[], price numeric(12, 2), sent_at timestamptz)"
     )
     async with Database(settings) as database:
         yield database
-    await sql.execute("DROP TABLE parcels; DROP TYPE parcel_status")
+    await sql.execute("DROP TABLE test_parcels; DROP TYPE test_parcel_status")
 
 
 async def test_values_are_read_as_they_were_stored(database: Database) -> None:
@@ -58,7 +58,7 @@ async def test_types_convert_what_is_stored(database: Database, sql: Sql, *, man
             await queries.add_many(transaction, [PARCEL])
         else:
             await queries.add(transaction, PARCEL)
-    stored = await sql.fetchrow("SELECT status, receiver, jsonb_typeof(details) FROM parcels")
+    stored = await sql.fetchrow("SELECT status, receiver, jsonb_typeof(details) FROM test_parcels")
     assert stored is not None
     assert tuple(stored) == ("SENT", "Zoë".encode().hex(), "object")
 
@@ -76,4 +76,4 @@ async def test_one_refused_row_of_many_stores_nothing(database: Database, sql: S
     with pytest.raises(UniqueViolation):
         async with database.transaction() as transaction:
             await queries.add_many(transaction, [PARCEL, EMPTY, PARCEL])
-    assert await sql.fetchval("SELECT count(*) FROM parcels") == 0
+    assert await sql.fetchval("SELECT count(*) FROM test_parcels") == 0

@@ -26,27 +26,34 @@ from tests.temporary_database import Sql
 
 FailWrites: TypeAlias = Callable[..., Awaitable[None]]
 
-READ, WRITE = ("GET", "/boxes"), ("POST", "/boxes")
+READ, WRITE = ("GET", "/test-boxes"), ("POST", "/test-boxes")
 ADD_FAILING_TRIGGER = """
-    CREATE SEQUENCE attempts;
-    CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$
+    CREATE SEQUENCE test_attempts;
+    CREATE FUNCTION test_fail() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
-        IF nextval('attempts') <= {times} THEN
+        IF nextval('test_attempts') <= {times} THEN
             RAISE EXCEPTION 'hunter2' USING ERRCODE = '{sqlstate}';
         END IF;
         RETURN NULL;
     END $$;
-    CREATE CONSTRAINT TRIGGER fail AFTER INSERT ON boxes
-    DEFERRABLE INITIALLY {when} FOR EACH ROW EXECUTE FUNCTION fail();
+    CREATE CONSTRAINT TRIGGER fail AFTER INSERT ON test_boxes
+    DEFERRABLE INITIALLY {when} FOR EACH ROW EXECUTE FUNCTION test_fail();
 """
-REMOVE_FAILING_TRIGGER = "DROP FUNCTION IF EXISTS fail CASCADE; DROP SEQUENCE IF EXISTS attempts"
+REMOVE_FAILING_TRIGGER = (
+    "DROP FUNCTION IF EXISTS test_fail CASCADE; DROP SEQUENCE IF EXISTS test_attempts"
+)
+# Sessions that wait for a lock of the one that asks: other databases may share the server.
+BLOCKED = """
+    SELECT pid FROM pg_locks
+    WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))
+"""
 
 
 @retry_on_conflict
 async def read(request: Request) -> Response:
     database: Database = request.scope["state"]["database"]
     async with database.connection() as connection:
-        return JSONResponse(await fetch_value(connection, "SELECT max(size) FROM boxes"))
+        return JSONResponse(await fetch_value(connection, "SELECT max(size) FROM test_boxes"))
 
 
 @retry_on_conflict
@@ -54,21 +61,23 @@ async def write(request: Request) -> Response:
     """Store the next box, and enlarge the first one."""
     database: Database = request.scope["state"]["database"]
     async with database.transaction() as transaction:
-        await execute(transaction, "INSERT INTO boxes SELECT max(size) + 1 FROM boxes")
-        await execute(transaction, "UPDATE boxes SET changes = changes + 1 WHERE size = 1")
+        await execute(transaction, "INSERT INTO test_boxes SELECT max(size) + 1 FROM test_boxes")
+        await execute(transaction, "UPDATE test_boxes SET changes = changes + 1 WHERE size = 1")
     return Response(status_code=201)
 
 
-ROUTES = [Route("/boxes", read), Route("/boxes", write, methods=["POST"])]
+ROUTES = [Route("/test-boxes", read), Route("/test-boxes", write, methods=["POST"])]
 
 
 @pytest.fixture(autouse=True)
 async def table(sql: Sql) -> AsyncIterator[None]:
     """Boxes by their size. There is one, of size 1."""
-    await sql.execute("CREATE TABLE boxes (size int PRIMARY KEY, changes int NOT NULL DEFAULT 0)")
-    await sql.execute("INSERT INTO boxes VALUES (1)")
+    await sql.execute(
+        "CREATE TABLE test_boxes (size int PRIMARY KEY, changes int NOT NULL DEFAULT 0)"
+    )
+    await sql.execute("INSERT INTO test_boxes VALUES (1)")
     yield
-    await sql.execute("DROP TABLE boxes")
+    await sql.execute("DROP TABLE test_boxes")
 
 
 @pytest.fixture(scope="module")
@@ -90,12 +99,12 @@ async def fail_writes(sql: Sql) -> AsyncIterator[FailWrites]:
 
 
 async def attempts(sql: Sql) -> int:
-    number: int = await sql.fetchval("SELECT last_value FROM attempts")
+    number: int = await sql.fetchval("SELECT last_value FROM test_attempts")
     return number
 
 
 async def stored_boxes(sql: Sql) -> list[int]:
-    return [row["size"] for row in await sql.fetch("SELECT size FROM boxes ORDER BY size")]
+    return [row["size"] for row in await sql.fetch("SELECT size FROM test_boxes ORDER BY size")]
 
 
 @pytest.mark.parametrize("sqlstate", ["40001", "40P01"])
@@ -133,11 +142,15 @@ async def test_failed_commit_is_not_retried(
     assert (await client.request(*WRITE)).is_success
 
 
-async def wait_for_blocked_statement(sql: Sql) -> None:
-    """Return when a statement of the service waits for a lock that the test holds."""
+async def wait_for_blocked_statement(sql: Sql) -> int:
+    """Wait until a statement of the service waits for a lock that the test holds.
+
+    Return the PID of the server's process that executes it.
+    """
     for _ in range(300):
-        if await sql.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"):
-            return
+        pid: int | None = await sql.fetchval(BLOCKED)
+        if pid is not None:
+            return pid
         await asyncio.sleep(0.01)
     raise TimeoutError
 
@@ -148,12 +161,12 @@ async def test_deadlock_is_retried(client: AsyncClient, sql: Sql) -> None:
         # test's if its statements came late.
         with suppress(asyncpg.DeadlockDetectedError):
             async with sql.transaction():
-                await sql.execute("UPDATE boxes SET changes = 5")
+                await sql.execute("UPDATE test_boxes SET changes = 5")
                 request = tasks.create_task(client.request(*WRITE))
                 # The service has stored its box, and waits for the one that the test changed.
                 await wait_for_blocked_statement(sql)
-                await sql.execute("INSERT INTO boxes VALUES (2)")
-                await sql.execute("DELETE FROM boxes WHERE size = 2")
+                await sql.execute("INSERT INTO test_boxes VALUES (2)")
+                await sql.execute("DELETE FROM test_boxes WHERE size = 2")
     assert request.result().status_code == 201
     assert await stored_boxes(sql) == [1, 2]
 
@@ -165,7 +178,7 @@ async def test_slow_statement_times_out(settings: Settings, sql: Sql, pgbouncer:
     )
     async with asyncio.timeout(5), service as client:
         async with sql.transaction():
-            await sql.execute("LOCK TABLE boxes")
+            await sql.execute("LOCK TABLE test_boxes")
             assert_problem(await client.request(*WRITE), 503)
             assert_problem(await client.request(*READ), 503)
         assert (await client.request(*READ)).json() == 1
@@ -205,10 +218,10 @@ async def test_connection_that_server_closes_is_replaced(
     client: AsyncClient, sql: Sql, request_line: tuple[str, str]
 ) -> None:
     async with asyncio.TaskGroup() as tasks, sql.transaction():
-        await sql.execute("LOCK TABLE boxes")
+        await sql.execute("LOCK TABLE test_boxes")
         request = tasks.create_task(client.request(*request_line))
-        await wait_for_blocked_statement(sql)
-        await sql.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted")
+        pid = await wait_for_blocked_statement(sql)
+        await sql.execute("SELECT pg_terminate_backend($1)", pid)
         assert_problem(await request, 503)
     assert await stored_boxes(sql) == [1]
     assert (await client.request(*request_line)).is_success
@@ -239,7 +252,7 @@ async def test_changed_column_type_fails_no_request(
         for new_type in ("bigint", "integer"):
             for request in (READ, WRITE):
                 assert (await client.request(*request)).is_success
-            await sql.execute(f"ALTER TABLE boxes ALTER COLUMN size TYPE {new_type}")
+            await sql.execute(f"ALTER TABLE test_boxes ALTER COLUMN size TYPE {new_type}")
             for request in (READ, WRITE):
                 assert (await client.request(*request)).is_success
 
@@ -250,16 +263,16 @@ async def test_interrupted_handler_stores_nothing(settings: Settings, sql: Sql, 
 
     async def handler(request: Request) -> Response:
         async with request.state.database.transaction() as transaction:
-            await execute(transaction, "INSERT INTO boxes VALUES (2)")
+            await execute(transaction, "INSERT INTO test_boxes VALUES (2)")
             written.set()
             if end == "raise":
                 raise RuntimeError
             await asyncio.sleep(60)
         raise AssertionError("unreachable: the test cancels it")
 
-    routes = [*ROUTES, Route("/interrupted", handler)]
+    routes = [*ROUTES, Route("/test-interrupted", handler)]
     async with serve(settings, routes=routes) as client:
-        request = asyncio.create_task(client.get("/interrupted"))
+        request = asyncio.create_task(client.get("/test-interrupted"))
         async with asyncio.timeout(3):
             await written.wait()
         if end == "raise":
@@ -280,11 +293,11 @@ async def test_swallowed_error_does_not_turn_rollback_into_success(
     async def handler(request: Request) -> Response:
         async with request.state.database.transaction() as transaction:
             with suppress(Exception):
-                await execute(transaction, "INSERT INTO boxes VALUES (2)")
+                await execute(transaction, "INSERT INTO test_boxes VALUES (2)")
         return Response(status_code=201)
 
-    async with serve(settings, routes=[*ROUTES, Route("/swallow", handler)]) as client:
-        assert_problem(await client.get("/swallow"), 500)
+    async with serve(settings, routes=[*ROUTES, Route("/test-swallow", handler)]) as client:
+        assert_problem(await client.get("/test-swallow"), 500)
         assert await stored_boxes(sql) == [1]
         assert (await client.request(*WRITE)).status_code == 201
 

@@ -27,18 +27,20 @@ WRITES = [
     ("DELETE", "/notes/1", None),
 ]
 ADD_FAILING_TRIGGER = """
-    CREATE SEQUENCE attempts;
-    CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$
+    CREATE SEQUENCE test_attempts;
+    CREATE FUNCTION test_fail() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
-        IF nextval('attempts') <= {times} THEN
+        IF nextval('test_attempts') <= {times} THEN
             RAISE EXCEPTION 'hunter2' USING ERRCODE = '{sqlstate}';
         END IF;
         RETURN NULL;
     END $$;
     CREATE CONSTRAINT TRIGGER fail AFTER INSERT OR UPDATE ON notes
-    DEFERRABLE INITIALLY {when} FOR EACH ROW EXECUTE FUNCTION fail();
+    DEFERRABLE INITIALLY {when} FOR EACH ROW EXECUTE FUNCTION test_fail();
 """
-REMOVE_FAILING_TRIGGER = "DROP FUNCTION IF EXISTS fail CASCADE; DROP SEQUENCE IF EXISTS attempts"
+REMOVE_FAILING_TRIGGER = (
+    "DROP FUNCTION IF EXISTS test_fail CASCADE; DROP SEQUENCE IF EXISTS test_attempts"
+)
 
 
 @pytest.fixture
@@ -54,7 +56,7 @@ async def fail_writes(sql: Sql) -> AsyncIterator[FailWrites]:
 
 
 async def attempts(sql: Sql) -> int:
-    number: int = await sql.fetchval("SELECT last_value FROM attempts")
+    number: int = await sql.fetchval("SELECT last_value FROM test_attempts")
     return number
 
 

@@ -13,9 +13,11 @@ from service.openapi import header, links, problems
 from service.requests import IfMatch
 from service.settings import Settings
 
-LINKS = {"get_box": {"operationId": "boxes-get_box", "parameters": {"box_id": "$request.body#/id"}}}
+LINKS = {
+    "get_box": {"operationId": "test-boxes-get_box", "parameters": {"box_id": "$request.body#/id"}}
+}
 
-router = APIRouter(prefix="/boxes", tags=["boxes"])
+router = APIRouter(prefix="/test-boxes", tags=["test-boxes"])
 
 
 class Box(BaseModel):

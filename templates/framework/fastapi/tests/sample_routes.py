@@ -11,7 +11,7 @@ from service.requests import DatabaseDependency
 from tests import sample_queries as queries
 from tests import sample_schemas as schemas
 
-router = APIRouter(prefix="/samples", tags=["samples"])
+router = APIRouter(prefix="/test-samples", tags=["samples"])
 
 
 @router.post("", status_code=201)

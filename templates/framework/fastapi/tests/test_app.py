@@ -30,7 +30,7 @@ class ReadyDatabase:
 def rooms() -> APIRouter:
     """Return a router in a router."""
     inner = APIRouter(prefix="/rooms", tags=["rooms"])
-    outer = APIRouter(prefix="/teams/{team}")
+    outer = APIRouter(prefix="/test-teams/{team}")
 
     @inner.get("/{room}")
     async def get_room(team: str, room: int) -> dict[str, str | int]:
@@ -58,7 +58,7 @@ async def test_dependency_of_an_included_router_guards_its_routes(settings: Sett
     app = create_app(settings)
     app.include_router(rooms(), dependencies=[Depends(refuse)])
     async with ask(app) as client:
-        assert_problem(await client.get("/teams/red/rooms/5"), 403)
+        assert_problem(await client.get("/test-teams/red/rooms/5"), 403)
 
 
 async def test_nested_routers_keep_head_allowed_methods_and_route_template(
@@ -66,11 +66,11 @@ async def test_nested_routers_keep_head_allowed_methods_and_route_template(
 ) -> None:
     """The same router is included twice, as for two versions of an API."""
     app = create_app(settings)
-    for version in ("v1", "v2"):
+    for version in ("test-v1", "test-v2"):
         app.include_router(rooms(), prefix=f"/{version}", tags=[version])
     async with ask(app) as client:
-        for version in ("v1", "v2"):
-            path = f"/{version}/teams/red/rooms/5"
+        for version in ("test-v1", "test-v2"):
+            path = f"/{version}/test-teams/red/rooms/5"
             template = path.replace("red", "{team}").replace("5", "{room}")
             assert (await client.get(path)).json() == {"team": "red", "room": 5}
             with capture_logs() as lines:
@@ -88,16 +88,16 @@ async def test_nested_routers_keep_head_allowed_methods_and_route_template(
 async def test_handler_of_head_is_preferred_to_that_of_get(settings: Settings) -> None:
     app = create_app(settings)
 
-    @app.get("/page")
+    @app.get("/test-page")
     async def get_page() -> str:
         return "page"
 
-    @app.head("/page", status_code=204)
+    @app.head("/test-page", status_code=204)
     async def head_page() -> None:
         pass
 
     async with ask(app) as client:
-        assert (await client.head("/page")).status_code == 204
+        assert (await client.head("/test-page")).status_code == 204
 
 
 async def test_two_domains_may_have_handlers_of_the_same_name(settings: Settings) -> None:
@@ -113,16 +113,16 @@ async def test_two_domains_may_have_handlers_of_the_same_name(settings: Settings
         return router
 
     app = create_app(settings)
-    app.include_router(domain("books"))
-    app.include_router(domain("films"))
-    for version in ("v1", "v2"):
+    app.include_router(domain("test-books"))
+    app.include_router(domain("test-films"))
+    for version in ("test-v1", "test-v2"):
         app.include_router(rooms(), prefix=f"/{version}", tags=[version])
     async with ask(app) as client:
         paths = (await client.get("/openapi.json")).json()["paths"]
-    assert paths["/books/items"]["get"]["operationId"] == "books-list_items"
-    assert paths["/films/items"]["get"]["operationId"] == "films-list_items"
-    room = paths["/v2/teams/{team}/rooms/{room}"]
+    assert paths["/test-books/items"]["get"]["operationId"] == "test-books-list_items"
+    assert paths["/test-films/items"]["get"]["operationId"] == "test-films-list_items"
+    room = paths["/test-v2/test-teams/{team}/rooms/{room}"]
     assert {operation["operationId"] for operation in room.values()} == {
-        "v2-rooms-get_room",
-        "v2-rooms-delete_room",
+        "test-v2-rooms-get_room",
+        "test-v2-rooms-delete_room",
     }

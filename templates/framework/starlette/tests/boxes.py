@@ -17,9 +17,11 @@ from service.lifespan import State
 from service.requests import answer, read
 from service.settings import Settings
 
-LINKS = {"get_box": {"operationId": "boxes-get_box", "parameters": {"box_id": "$request.body#/id"}}}
+LINKS = {
+    "get_box": {"operationId": "test-boxes-get_box", "parameters": {"box_id": "$request.body#/id"}}
+}
 
-describe = partial(openapi.describe, tag="boxes")
+describe = partial(openapi.describe, tag="test-boxes")
 
 
 class Box(BaseModel):
@@ -91,8 +93,8 @@ async def lifespan(settings: Settings, state: State) -> AsyncIterator[BoxesState
 
 
 routes = [
-    Route("/boxes", create_box, methods=["POST"]),
-    Route("/boxes/{box_id}", get_box),
-    Route("/boxes/{box_id}", replace_box, methods=["PUT"]),
+    Route("/test-boxes", create_box, methods=["POST"]),
+    Route("/test-boxes/{box_id}", get_box),
+    Route("/test-boxes/{box_id}", replace_box, methods=["PUT"]),
 ]
 BOXES = Domain(routes, lifespan)

@@ -70,9 +70,9 @@ async def echo(request: Request[State]) -> Response:
 
 
 routes = [
-    Route("/samples", create_sample, methods=["POST"]),
-    Route("/samples/uuid/{sample_id}", get_sample),
-    Route("/samples/echo/{number}", echo, methods=["POST"]),
+    Route("/test-samples", create_sample, methods=["POST"]),
+    Route("/test-samples/uuid/{sample_id}", get_sample),
+    Route("/test-samples/echo/{number}", echo, methods=["POST"]),
 ]
 
 

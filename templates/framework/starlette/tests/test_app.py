@@ -75,11 +75,11 @@ async def test_parameters_are_described_as_they_are_read(settings: Settings) -> 
     async def show_item(request: Request) -> Response:
         return answer((await read(request, ShowItem)).query)
 
-    route = Route("/items/{item_id:uuid}", show_item)
+    route = Route("/test-items/{item_id:uuid}", show_item)
     schema = openapi([route], title="test", description="")
     validate(schema)
     [(path, item)] = schema["paths"].items()
-    assert path == "/items/{item_id}"
+    assert path == "/test-items/{item_id}"
     parameters = {each["name"]: each for each in item["get"]["parameters"]}
     assert parameters["item_id"] == {
         "name": "item_id",
@@ -97,12 +97,12 @@ async def test_parameters_are_described_as_they_are_read(settings: Settings) -> 
     assert schema["components"]["schemas"].keys() == {"Color", "Look"}
     assert schema["components"]["schemas"]["Color"]["enum"] == ["red", "blue"]
 
-    item_path = "/items/11111111-1111-1111-1111-111111111111"
+    item_path = "/test-items/11111111-1111-1111-1111-111111111111"
     async with serve(settings, routes=[route]) as client:
         response = await client.get(f"{item_path}?color=blue")
         assert response.json() == {"color": "blue", "size": None}
         assert_problem(await client.get(f"{item_path}?color=green"), 422)
-        assert_problem(await client.get("/items/1"), 404)
+        assert_problem(await client.get("/test-items/1"), 404)
 
 
 def test_security_schemes_of_the_handlers_are_in_the_schema() -> None:
@@ -130,8 +130,8 @@ async def test_state_of_a_request_is_typed(settings: Settings) -> None:
         await request.state["database"].ping()
         return Response()
 
-    async with serve(settings, routes=[Route("/ready", ready)]) as client:
-        assert (await client.get("/ready")).status_code == 200
+    async with serve(settings, routes=[Route("/test-ready", ready)]) as client:
+        assert (await client.get("/test-ready")).status_code == 200
 
 
 async def test_parameter_that_is_a_list_may_be_repeated(settings: Settings) -> None:
@@ -147,9 +147,9 @@ async def test_parameter_that_is_a_list_may_be_repeated(settings: Settings) -> N
         return answer((await read(request, SearchItems)).query)
 
     one = "11111111-1111-1111-1111-111111111111"
-    async with serve(settings, routes=[Route("/search", search)]) as client:
-        found = await client.get(f"/search?tags=a&tags=b&ids={one}&limit=1&limit=2")
+    async with serve(settings, routes=[Route("/test-search", search)]) as client:
+        found = await client.get(f"/test-search?tags=a&tags=b&ids={one}&limit=1&limit=2")
         assert found.json() == {"tags": ["a", "b"], "ids": [one], "limit": 2}
-        assert (await client.get("/search")).json() == {"tags": [], "ids": None, "limit": 10}
-        problem = assert_problem(await client.get("/search?ids=1&ids=2"), 422)
+        assert (await client.get("/test-search")).json() == {"tags": [], "ids": None, "limit": 10}
+        problem = assert_problem(await client.get("/test-search?ids=1&ids=2"), 422)
         assert [error["pointer"] for error in problem["errors"]] == ["/ids/0", "/ids/1"]

@@ -14,10 +14,10 @@ from tests.temporary_database import Sql
 
 @pytest.fixture
 async def database(settings: Settings, sql: Sql) -> AsyncIterator[Database]:
-    await sql.execute("CREATE TABLE late (x int UNIQUE DEFERRABLE INITIALLY DEFERRED)")
+    await sql.execute("CREATE TABLE test_late (x int UNIQUE DEFERRABLE INITIALLY DEFERRED)")
     async with Database(settings) as database:
         yield database
-    await sql.execute("DROP TABLE late")
+    await sql.execute("DROP TABLE test_late")
 
 
 async def test_failed_commit_of_the_library_does_not_lose_the_connection(
@@ -27,4 +27,4 @@ async def test_failed_commit_of_the_library_does_not_lose_the_connection(
     for _ in range(3):  # the pool has one connection
         with pytest.raises(UniqueViolation):
             async with database.connection() as connection, connection.transaction():
-                await execute(connection, "INSERT INTO late VALUES (1), (1)")
+                await execute(connection, "INSERT INTO test_late VALUES (1), (1)")

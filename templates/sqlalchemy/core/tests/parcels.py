@@ -44,10 +44,10 @@ class Encrypted(TypeDecorator[str]):
 
 
 parcels = Table(
-    "parcels",
+    "test_parcels",
     MetaData(),
     Column("id", UUID, primary_key=True),
-    Column("status", Enum(Status, name="parcel_status"), nullable=False),
+    Column("status", Enum(Status, name="test_parcel_status"), nullable=False),
     Column("receiver", Encrypted),
     Column("details", JSONB),
     Column("sizes", ARRAY(Integer)),

@@ -6,9 +6,9 @@ from sqlalchemy.dialects.postgresql import JSONB
 metadata = MetaData()
 
 samples = Table(
-    "samples",
+    "test_samples",
     metadata,
     Column("id", Uuid, primary_key=True, server_default=func.gen_random_uuid()),
-    Column("status", Enum("new", "used", name="sample_status"), nullable=False),
+    Column("status", Enum("new", "used", name="test_sample_status"), nullable=False),
     Column("data", JSONB, nullable=False),
 )

@@ -40,10 +40,10 @@ class ParcelBase(DeclarativeBase):
 
 
 class Parcel(ParcelBase):
-    __tablename__ = "parcels"
+    __tablename__ = "test_parcels"
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
-    status: Mapped[Status] = mapped_column(Enum(Status, name="parcel_status"))
+    status: Mapped[Status] = mapped_column(Enum(Status, name="test_parcel_status"))
     receiver: Mapped[str | None] = mapped_column(Encrypted)
     details: Mapped[Any] = mapped_column(JSONB)
     sizes: Mapped[list[int] | None] = mapped_column(ARRAY(Integer))

@@ -13,10 +13,10 @@ class Base(DeclarativeBase):
 
 
 class Sample(Base):
-    __tablename__ = "samples"
+    __tablename__ = "test_samples"
 
     id: Mapped[UUID] = mapped_column(primary_key=True, server_default=func.gen_random_uuid())
-    status: Mapped[str] = mapped_column(Enum("new", "used", name="sample_status"))
+    status: Mapped[str] = mapped_column(Enum("new", "used", name="test_sample_status"))
     data: Mapped[Any] = mapped_column(JSONB, nullable=False)
 
 

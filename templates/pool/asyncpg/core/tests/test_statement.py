@@ -55,7 +55,7 @@ class Reversed(TypeDecorator[str]):
 
 
 things = Table(
-    "things",
+    "test_things",
     MetaData(),
     Column("id", Integer, primary_key=True),
     Column("count", Integer),
@@ -73,12 +73,12 @@ INCREASE = Statement(
 @pytest.fixture
 async def pool_connection(settings: Settings, sql: Sql) -> AsyncIterator[Connection]:
     await sql.execute(
-        "CREATE TABLE things (id int PRIMARY KEY, count int, payload jsonb);"
-        """INSERT INTO things VALUES (1, 1, '{"a": [1]}')"""
+        "CREATE TABLE test_things (id int PRIMARY KEY, count int, payload jsonb);"
+        """INSERT INTO test_things VALUES (1, 1, '{"a": [1]}')"""
     )
     async with Database(settings) as database, database.connection() as connection:
         yield connection
-    await sql.execute("DROP TABLE things")
+    await sql.execute("DROP TABLE test_things")
 
 
 @pytest.mark.parametrize("values", [{}, {"thing": 1}, {"thing_id": 1, "count": 1}])
@@ -159,7 +159,7 @@ async def test_many_rows_are_bound_by_name(pool_connection: Connection) -> None:
     rows = [{"payload": [n], "id": n, "count": None} for n in (2, 3)]
     await pool_connection.executemany(*add.many(rows))
     payloads = await pool_connection.fetch(
-        "SELECT payload FROM things WHERE count IS NULL ORDER BY id"
+        "SELECT payload FROM test_things WHERE count IS NULL ORDER BY id"
     )
     assert [row["payload"] for row in payloads] == [[2], [3]]
     with pytest.raises(TypeError, match=r"takes \['count', 'id', 'payload'\], not \['id'\]"):

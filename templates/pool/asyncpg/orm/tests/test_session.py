@@ -31,7 +31,7 @@ class Base(DeclarativeBase):
 
 
 class Box(Base):
-    __tablename__ = "boxes"
+    __tablename__ = "test_boxes"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     label: Mapped[str] = mapped_column(String(8), unique=True)
@@ -52,12 +52,12 @@ async def create(transaction: Transaction, label: str) -> Box:
 @pytest.fixture
 async def database(settings: Settings, sql: Sql) -> AsyncIterator[Database]:
     await sql.execute(
-        "CREATE TABLE boxes (id serial PRIMARY KEY,"
-        " label varchar(8) CONSTRAINT boxes_label_key UNIQUE)"
+        "CREATE TABLE test_boxes (id serial PRIMARY KEY,"
+        " label varchar(8) CONSTRAINT test_boxes_label_key UNIQUE)"
     )
     async with Database(settings) as database:
         yield database
-    await sql.execute("DROP TABLE boxes")
+    await sql.execute("DROP TABLE test_boxes")
 
 
 async def test_objects_can_be_used_after_their_block(database: Database) -> None:
@@ -71,7 +71,7 @@ async def test_each_session_reads_anew(database: Database, sql: Sql) -> None:
         await create(transaction, "one")
     async with database.connection() as connection:
         before = await connection.scalar(select(Box))
-    await sql.execute("UPDATE boxes SET label = 'two'")
+    await sql.execute("UPDATE test_boxes SET label = 'two'")
     async with database.connection() as connection:
         after = await connection.scalar(select(Box))
     assert before and after and (before.label, after.label) == ("one", "two")
@@ -88,7 +88,7 @@ async def test_nothing_can_be_added_after_the_block(database: Database) -> None:
 async def test_commit_flushes_what_was_added(database: Database, sql: Sql) -> None:
     async with database.transaction() as transaction:
         transaction.add(Box(label="one"))
-    assert await sql.fetchval("SELECT count(*) FROM boxes") == 1
+    assert await sql.fetchval("SELECT count(*) FROM test_boxes") == 1
 
 
 async def test_change_without_a_transaction_is_an_error(database: Database, sql: Sql) -> None:
@@ -111,7 +111,7 @@ async def test_change_without_a_transaction_is_an_error(database: Database, sql:
     with pytest.raises(ChangesNotStored):
         async with database.connection() as connection:
             await connection.delete(await connection.get_one(Box, box.id))
-    assert await sql.fetchval("SELECT array_agg(label) FROM boxes") == ["one"]
+    assert await sql.fetchval("SELECT array_agg(label) FROM test_boxes") == ["one"]
 
 
 async def test_error_of_a_flush_is_not_swallowed_by_the_commit(
@@ -120,7 +120,7 @@ async def test_error_of_a_flush_is_not_swallowed_by_the_commit(
     with pytest.raises(TextTooLong):
         async with database.transaction() as transaction:
             transaction.add(Box(label="too long" * 2))
-    assert await sql.fetchval("SELECT count(*) FROM boxes") == 0
+    assert await sql.fetchval("SELECT count(*) FROM test_boxes") == 0
 
 
 @pytest.mark.parametrize("flush", [True, False])
@@ -132,13 +132,13 @@ async def test_domain_can_answer_a_violation_at_a_flush(
         await create(transaction, "one")
     with pytest.raises(LabelTaken):
         async with (
-            constraint_errors(boxes_label_key=LabelTaken),
+            constraint_errors(test_boxes_label_key=LabelTaken),
             database.transaction() as transaction,
         ):
             transaction.add(Box(label="one"))
             if flush:
                 await transaction.flush()
-    assert await sql.fetchval("SELECT array_agg(label) FROM boxes") == ["one"]
+    assert await sql.fetchval("SELECT array_agg(label) FROM test_boxes") == ["one"]
 
 
 async def test_swallowed_error_of_a_flush_fails_the_block(database: Database, sql: Sql) -> None:
@@ -147,7 +147,7 @@ async def test_swallowed_error_of_a_flush_fails_the_block(database: Database, sq
             transaction.add(Box(label="too long" * 2))
             with suppress(DBAPIError):
                 await transaction.flush()
-    assert await sql.fetchval("SELECT count(*) FROM boxes") == 0
+    assert await sql.fetchval("SELECT count(*) FROM test_boxes") == 0
 
 
 async def test_commit_is_refused_while_a_task_that_was_not_awaited_runs_its_statement(
@@ -158,7 +158,7 @@ async def test_commit_is_refused_while_a_task_that_was_not_awaited_runs_its_stat
             not_awaited = asyncio.create_task(create(transaction, "one"))
             await asyncio.sleep(0)  # now its BEGIN is on its way
     await asyncio.gather(not_awaited, return_exceptions=True)
-    assert await sql.fetchval("SELECT count(*) FROM boxes") == 0
+    assert await sql.fetchval("SELECT count(*) FROM test_boxes") == 0
 
 
 async def test_session_does_not_wait_for_the_garbage_collector(database: Database) -> None:
