@@ -136,7 +136,7 @@ async def test_migration_creates_changes_and_drops_an_enum_type(
     samples = sample_models.metadata.tables["test_samples"].to_metadata(metadata)
     await migrate_to_models(empty_database_url, project)
     assert await migrated.fetchval(values) == ["new", "used"]
-    samples.c.status.type = Enum("new", "used", "lost", name="test_sample_status")
+    samples.columns.status.type = Enum("new", "used", "lost", name="test_sample_status")
     await migrate_to_models(empty_database_url, project)
     assert await migrated.fetchval(values) == ["new", "used", "lost"]
     await alembic(empty_database_url, "downgrade", "-1", project=project)
@@ -154,7 +154,7 @@ async def test_migration_changes_a_server_default(
 ) -> None:
     samples = sample_models.metadata.tables["test_samples"].to_metadata(metadata)
     await migrate_to_models(empty_database_url, project)
-    samples.c.status.server_default = DefaultClause(text("'used'"))
+    samples.columns.status.server_default = DefaultClause(text("'used'"))
     with pytest.raises(CommandError):
         await alembic(empty_database_url, "check", project=project)
     await migrate_to_models(empty_database_url, project)

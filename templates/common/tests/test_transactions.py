@@ -42,7 +42,7 @@ ADD_FAILING_TRIGGER = """
 REMOVE_FAILING_TRIGGER = (
     "DROP FUNCTION IF EXISTS test_fail CASCADE; DROP SEQUENCE IF EXISTS test_attempts"
 )
-# Sessions that wait for a lock of the one that asks: other databases may share the server.
+# Sessions that wait for a lock of the one that asks. Nobody else on the server is touched.
 BLOCKED = """
     SELECT pid FROM pg_locks
     WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))
