@@ -1,19 +1,18 @@
 """The rendered tests run on any DATABASE_URL that the service accepts."""
 
-import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, Popen
 
 import pytest
 
-from tests.choices import PROGRAMS, Combination, combinations, name
+from tests.choices import Combination, combinations, name
 from tests.support.network import free_port
 from tests.support.postgres import script
 from tests.support.waiting import wait_until
-from tests.test_templates import unrendered
+from tests.test_shipped_tests import run_tests
 
 URLS = {
     "a socket folder": "postgresql://postgres@/postgres?host={folder}&port={port}",
@@ -50,12 +49,7 @@ def server() -> Iterator[dict[str, str]]:
 @pytest.mark.parametrize("url", URLS.values(), ids=list(URLS))
 @pytest.mark.parametrize("layer", combinations("sqlalchemy", "pool"), ids=name)
 def test_rendered_tests_run_on(
-    layer: Combination,
-    url: str,
-    server: dict[str, str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    layer: Combination, url: str, server: dict[str, str], render: Callable[..., Path]
 ) -> None:
-    monkeypatch.setenv("DATABASE_URL", url.format(**server))
-    for tests in TESTS:
-        assert re.search(r"\d+ passed", unrendered(tests, {**PROGRAMS[0], **layer}, tmp_path))
+    done = run_tests(render(**layer), *TESTS, DATABASE_URL=url.format(**server))
+    assert done.returncode == 0, done.stdout

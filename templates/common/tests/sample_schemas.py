@@ -5,7 +5,15 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.fields import Digits, Flag, Id, Json, Limit, NotNull, Text
+from service.fields import (
+    Digits,
+    Flag,
+    Id,
+    Json,
+    Limit,
+    NotNull,
+    Text,
+)
 
 Slug = Annotated[Text, Field(min_length=2, max_length=9, pattern="^[a-z-]+$")]
 

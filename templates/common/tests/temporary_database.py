@@ -49,6 +49,7 @@ async def alembic(
     """
     output = io.StringIO()
     config = Config(toml_file=project / "pyproject.toml", stdout=output)
+    config.set_main_option("script_location", str(project / "migrations").replace("%", "%%"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DATABASE_URL", url)
         # In a thread, because env.py runs an event loop.

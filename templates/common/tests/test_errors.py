@@ -21,7 +21,11 @@ from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
-from service.errors import Forbidden, NotAuthenticated, on_authentication_error
+from service.errors import (
+    Forbidden,
+    NotAuthenticated,
+    on_authentication_error,
+)
 
 from tests.serving import Settings, assert_problem, create_app, serve
 

@@ -20,7 +20,11 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from service.constraints import constraint_errors
 from service.database import Database, Transaction
 from service.engine import ChangesNotStored, driver_error
-from service.errors import DatabaseUnavailable, ServiceError, TextTooLong
+from service.errors import (
+    DatabaseUnavailable,
+    ServiceError,
+    TextTooLong,
+)
 
 from tests.serving import Settings
 from tests.temporary_database import Sql, with_database
