@@ -64,4 +64,4 @@ def decode(body: bytes) -> object:
 def answer(
     model: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
-    return Response(model.model_dump_json(), status, headers, "application/json")
+    return Response(model.model_dump_json(by_alias=True), status, headers, "application/json")

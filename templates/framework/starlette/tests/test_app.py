@@ -1,11 +1,11 @@
 """How the application is put together: the schema of its routes, the state of its requests."""
 
 from enum import Enum
-from typing import assert_type
+from typing import Annotated, assert_type
 from uuid import UUID
 
 from openapi_spec_validator import validate
-from pydantic import BaseModel, create_model
+from pydantic import BaseModel, Field, create_model
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
@@ -153,3 +153,18 @@ async def test_parameter_that_is_a_list_may_be_repeated(settings: Settings) -> N
         assert (await client.get("/test-search")).json() == {"tags": [], "ids": None, "limit": 10}
         problem = assert_problem(await client.get("/test-search?ids=1&ids=2"), 422)
         assert [error["pointer"] for error in problem["errors"]] == ["/ids/0", "/ids/1"]
+
+
+async def test_answer_has_the_names_that_the_schema_has(settings: Settings) -> None:
+    class Item(BaseModel):
+        item_id: Annotated[int, Field(serialization_alias="itemId")]
+
+    @describe(answer=Item, tag="test")
+    async def get_item(request: Request) -> Response:
+        return answer(Item(item_id=1))
+
+    route = Route("/test-item", get_item)
+    models = openapi([route], title="test", description="")["components"]["schemas"]
+    async with serve(settings, routes=[route]) as client:
+        item = (await client.get("/test-item")).json()
+    assert item.keys() == models["Item"]["properties"].keys() == {"itemId"}
