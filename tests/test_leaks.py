@@ -55,7 +55,7 @@ SECRETS = [
 ]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def role_with_password(postgres_url: str) -> None:
     """Create a role `leaky`, which the server asks for its password."""
 
