@@ -244,9 +244,30 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
     return problem(status, detail, headers)
 
 
+async def on_exception_group(request: Request, error: Exception) -> Response:
+    main = main_error(error)
+    if isinstance(main, ServiceError):
+        return await on_service_error(request, main)
+    if isinstance(main, HTTPException):
+        return await on_http_exception(request, main)
+    raise error  # it is unexpected
+
+
 def on_authentication_error(connection: HTTPConnection, error: Exception) -> Response:
     """Answer 401. Starlette's middleware for authentication takes this function as `on_error`."""
     return problem(NotAuthenticated.status, NotAuthenticated.detail, NotAuthenticated.headers)
+
+
+def main_error(error: BaseException) -> BaseException:
+    """Return the error that stands for a group of errors, or `error` itself if it is no group.
+
+    `asyncio.TaskGroup` raises a group, even of one error. The first one that a caller is not told
+    about stands for the group, so that it gets into the log. Otherwise it is the first one.
+    """
+    while isinstance(error, BaseExceptionGroup):
+        unexpected = error.split((ServiceError, HTTPException))[1]
+        error = (unexpected or error).exceptions[0]
+    return error
 
 
 def names_in(error: BaseException | None) -> dict[str, str]:
@@ -254,7 +275,10 @@ def names_in(error: BaseException | None) -> dict[str, str]:
 
     error: an error of asyncpg, or one that was raised `from` it. Other errors name nothing.
     """
-    while error is not None and not hasattr(error, "constraint_name"):
+    while error is not None:
+        error = main_error(error)
+        if hasattr(error, "constraint_name"):
+            break
         error = error.__cause__
     fields = {
         "sqlstate": "sqlstate",
@@ -286,4 +310,5 @@ def unexpected(error: Exception) -> Response:
 handlers: Mapping[Any, Any] = {
     ServiceError: on_service_error,
     HTTPException: on_http_exception,
+    ExceptionGroup: on_exception_group,
 }

@@ -9,7 +9,7 @@ import orjson
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from .errors import frames, names_in
+from .errors import frames, main_error, names_in
 from .settings import Settings
 
 # The id of the current request.
@@ -41,6 +41,7 @@ def summarize_exception(logger: WrappedLogger, name: str, event: EventDict) -> E
     if isinstance(exception, tuple):  # in the lines of libraries
         exception = exception[1]
     if isinstance(exception, BaseException):
+        exception = main_error(exception)
         event["error"], event["at"] = type(exception).__name__, frames(exception)
         event.update(names_in(exception))
     return event

@@ -92,6 +92,7 @@ def translate(error: BaseException, *, is_usable: bool) -> errors.ServiceError |
     is_usable: whether the connection can still be used. A TimeoutError of other code inside a block
     of `connection()` or `transaction()` is taken for one of asyncpg.
     """
+    error = errors.main_error(error)
     if isinstance(error, asyncpg.InvalidCachedStatementError):
         return errors.StatementOutdated()
     if isinstance(error, asyncpg.DataError) and isinstance(error.__cause__, OverflowError):
@@ -116,6 +117,7 @@ def is_unusable_after(error: BaseException) -> bool:
     After a timeout the server may be silent, so that a ROLLBACK would only wait again. And when a
     server has become read-only, a new connection may lead to the one that took its place.
     """
+    error = errors.main_error(error)
     return isinstance(error, TimeoutError | asyncpg.ReadOnlySQLTransactionError)
 
 

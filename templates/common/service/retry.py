@@ -19,7 +19,8 @@ def retry_on_conflict(function: Callable[P, Awaitable[T]]) -> Callable[P, Awaita
 
     The function must open the block of `connection()` or `transaction()` itself, because the whole
     block is repeated. It must not call anything except the database: another service would be
-    called again as well.
+    called again as well. For an `asyncio.TaskGroup`, decorate what each of its tasks calls: one may
+    have committed when another one conflicts.
     """
 
     @wraps(function)

@@ -1,5 +1,6 @@
 """Constraints: a change that breaks one is the caller's error, at its statement and at COMMIT."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -90,11 +91,33 @@ async def write_item(request: Request) -> Response:
         return await write(request)
 
 
+async def write_in_task(request: Request) -> Response:
+    """The block is inside the task group, whose error is a group."""
+    async with constraint_errors(test_items_sku_key=SkuTaken), asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(write(request))
+    return task.result()
+
+
+async def write_with_task(request: Request) -> Response:
+    """The task group is inside the block."""
+    database: Database = request.scope["state"]["database"]
+    change = (await request.body()).decode()
+    async with (
+        constraint_errors(test_items_sku_key=SkuTaken),
+        database.transaction() as transaction,
+        asyncio.TaskGroup() as tasks,
+    ):
+        tasks.create_task(execute(transaction, change))
+    return Response(status_code=204)
+
+
 @pytest.fixture(scope="module")
 async def client(settings: Settings) -> AsyncIterator[AsyncClient]:
     routes = [
         Route("/test-write", write, methods=["POST"]),
         Route("/test-write-item", write_item, methods=["POST"]),
+        Route("/test-write-in-task", write_in_task, methods=["POST"]),
+        Route("/test-write-with-task", write_with_task, methods=["POST"]),
     ]
     async with serve(settings, routes=routes) as client:
         yield client
@@ -150,6 +173,18 @@ async def test_other_constraints_and_errors_are_answered_as_they_are(client: Asy
     change = "INSERT INTO test_items (id, shelf) VALUES (1, 2)"
     assert_problem(await client.post("/test-write-item", content=change), 409)
     assert_problem(await client.post("/test-write-item", content="SELECT 1 / 0"), 500)
+
+
+@pytest.mark.parametrize("path", ["/test-write-in-task", "/test-write-with-task"])
+async def test_violation_in_a_task_group_is_answered_like_any_other(
+    client: AsyncClient, sql: Sql, path: str
+) -> None:
+    change = "INSERT INTO test_items (id, sku) VALUES (1, 'hunter2')"
+    assert_problem(await client.post(path, content=change), SkuTaken.status)
+    change = "INSERT INTO test_items (id, shelf) VALUES (1, 2)"
+    assert_problem(await client.post(path, content=change), 409)
+    assert_problem(await client.post(path, content="SELECT 1 / 0"), 500)
+    await assert_nothing_is_stored(client, sql)
 
 
 async def test_error_of_a_domain_may_be_raised_within_the_transaction(

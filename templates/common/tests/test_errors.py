@@ -12,6 +12,7 @@ from starlette.authentication import (
     SimpleUser,
     requires,
 )
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.authentication import AuthenticationMiddleware
 from starlette.requests import HTTPConnection, Request
@@ -142,6 +143,30 @@ async def test_unexpected_error_returns_500_without_details(
     assert response.headers["x-request-id"] == "mine"
     assert HIDDEN not in response.text
     assert "raise RuntimeError(HIDDEN)" in capsys.readouterr().out  # the traceback
+
+
+@pytest.mark.parametrize(
+    ("errors", "status"),
+    [
+        ([NotAuthenticated()], 401),
+        ([HTTPException(404), Forbidden()], 404),
+        ([ExceptionGroup("", [Forbidden(), NotAuthenticated()]), HTTPException(404)], 403),
+        ([Forbidden(), RuntimeError(HIDDEN), HTTPException(404)], 500),
+    ],
+)
+async def test_group_is_answered_like_its_unexpected_or_its_first_error(
+    settings: Settings, errors: list[Exception], status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`asyncio.TaskGroup` raises groups, even of one error."""
+
+    async def fail(request: Request) -> Response:
+        raise ExceptionGroup("", errors)
+
+    async with serve(settings, routes=[Route("/test-group", fail)]) as client:
+        response = await client.get("/test-group")
+    assert_problem(response, status)
+    assert ("www-authenticate" in response.headers) == (status == 401)
+    assert (HIDDEN in capsys.readouterr().out) == (status == 500)
 
 
 async def test_error_while_streaming_reaches_the_server(client: AsyncClient) -> None:

@@ -1,5 +1,6 @@
 """Logs: one line for each request, as JSON or for a console."""
 
+import asyncio
 import gc
 import json
 import logging
@@ -29,6 +30,12 @@ async def divide(request: Request) -> Response:
     return Response(status_code=204)
 
 
+async def divide_in_task(request: Request) -> Response:
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(divide(request))
+    return task.result()
+
+
 @pytest.fixture
 def load(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -45,6 +52,7 @@ def load(
         structlog.configure(cache_logger_on_first_use=False)  # a cached logger cannot be restored
         logging.getLogger("httpx2").setLevel(logging.WARNING)  # the test's client logs, too
         app.router.routes.append(Route("/test-divide", divide))
+        app.router.routes.append(Route("/test-divide-in-task", divide_in_task))
         return TestClient(app)
 
     yield load
@@ -99,6 +107,18 @@ def test_unexpected_error_is_logged_without_its_message(
     assert (line["level"], line["sqlstate"]) == ("error", "22012")
     assert any("middleware.py" in frame for frame in line["at"])
     assert "division by zero" not in str(line)
+
+
+def test_unexpected_error_of_a_task_is_located(
+    load: Load, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The log does not name the task group, which raised it again in a group of errors."""
+    with load() as client:
+        assert_problem(client.get("/test-divide-in-task"), 500)
+    [line, _] = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert line["sqlstate"] == "22012"
+    assert "Group" not in line["error"]
+    assert not any("taskgroups.py" in frame for frame in line["at"])
 
 
 @pytest.mark.parametrize("environment", [{"LOG_FORMAT": "console"}, {"LOG_LEVEL": "debug"}])

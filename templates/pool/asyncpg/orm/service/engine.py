@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
+from .errors import main_error
 from .postgres import connect_options, is_unusable_after
 from .settings import DatabaseSettings
 
@@ -140,6 +141,7 @@ def close_unusable(context: ExceptionContext) -> None:
 
 def driver_error(error: BaseException) -> BaseException:
     """Return the error of asyncpg if SQLAlchemy wrapped one, else `error` itself."""
+    error = main_error(error)
     if isinstance(error, DBAPIError) and error.orig is not None:
         return error.orig.__cause__ or error.orig
     return error
