@@ -162,6 +162,25 @@ async def test_migration_changes_a_server_default(
     assert await migrated.fetchval(status) == "used"
 
 
+async def test_tables_may_refer_to_each_other(
+    empty_database_url: str, migrated: Sql, project: Path, models: None
+) -> None:
+    """Such a foreign key has `use_alter=True`, and a second migration adds it to the database."""
+    for name in ("test_teams", "test_players"):
+        sample_models.metadata.tables[name].to_metadata(metadata)
+    options = {"message": "change", "autogenerate": True}
+    await alembic(empty_database_url, "revision", project=project, **options)
+    await alembic(empty_database_url, "upgrade", "head", project=project)
+    await migrate_to_models(empty_database_url, project)
+    await migrated.execute(
+        "INSERT INTO test_teams VALUES (1); INSERT INTO test_players VALUES (2, 1)"
+    )
+    await migrated.execute("UPDATE test_teams SET captain_id = 2")
+    await MigratedRows(metadata).restore(migrated)
+    rows = "SELECT (SELECT count(*) FROM test_teams) + (SELECT count(*) FROM test_players)"
+    assert await migrated.fetchval(rows) == 0
+
+
 async def test_migration_compares_the_schemas_of_the_models_only(
     empty_database_url: str, migrated: Sql, project: Path, models: None
 ) -> None:
