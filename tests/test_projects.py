@@ -91,6 +91,7 @@ FILES = [
     "src/notes_service/worker.py",
     "tests/boxes.py",
     "tests/conftest.py",
+    "tests/failing_writes.py",
     "tests/notes/conftest.py",
     "tests/notes/test_hostile.py",
     "tests/notes/test_migrations.py",

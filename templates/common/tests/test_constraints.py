@@ -1,6 +1,7 @@
 """Constraints: a change that breaks one is the caller's error, at its statement and at COMMIT."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 
 import pytest
@@ -39,7 +40,8 @@ INSERT INTO test_shelves VALUES (1);
 INSERT INTO test_items (id, sku, late_sku, shelf, days, late_days)
     VALUES (0, 'hunter2', 'hunter2', 1, '[1,3]', '[1,3]');
 """
-# The status, the SQLSTATE and the constraint, or the column, of a change.
+# The status, the SQLSTATE (a regular expression) and the constraint, or the column, of a change.
+# PostgreSQL names neither where a value does not fit its type: there the last one is "".
 CHANGES = {
     "INSERT INTO test_items (id, sku) VALUES (1, 'hunter2')": (409, "23505", "test_items_sku_key"),
     "INSERT INTO test_items (id, late_sku) VALUES (1, 'hunter2')": (
@@ -53,7 +55,8 @@ CHANGES = {
         "23503",
         "test_items_late_shelf_fkey",
     ),
-    "DELETE FROM test_shelves": (409, "2300", "test_items_shelf_fkey"),  # 23001 since PostgreSQL 18
+    # The first SQLSTATE is that of PostgreSQL 18 and later.
+    "DELETE FROM test_shelves": (409, "23001|23503", "test_items_shelf_fkey"),
     "INSERT INTO test_items (id, days) VALUES (1, '[3,4]')": (409, "23P01", "test_items_days_excl"),
     "INSERT INTO test_items (id, late_days) VALUES (1, '[3,4]')": (
         409,
@@ -146,7 +149,7 @@ async def test_violation_is_answered_as_the_error_of_the_caller(
     response = await client.post("/test-write", content=change)
     assert_problem(response, status)
     log = capsys.readouterr().out
-    assert sqlstate in log
+    assert re.search(sqlstate, log)
     assert name in log
     assert "hunter2" not in response.text + log
     assert "items" not in response.text

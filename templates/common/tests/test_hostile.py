@@ -1,6 +1,8 @@
 """Hostile requests, sent byte by byte: each is refused and leaves no connection in use."""
 
 import asyncio
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
@@ -58,6 +60,15 @@ HEADERS = {
 }
 
 
+def cases(*requests: Mapping[str, tuple[Any, ...]]) -> list[pytest.ParameterSet]:
+    """Return the status and the parts of each request, for `parametrize`."""
+    return [
+        pytest.param(status, parts, id=name)
+        for group in requests
+        for name, (status, *parts) in group.items()
+    ]
+
+
 async def assert_no_connection_is_used(service: ServiceProcess, sql: Sql) -> None:
     """Neither the server nor the service's metrics show a connection in use."""
     active = await sql.fetchval(
@@ -69,22 +80,23 @@ async def assert_no_connection_is_used(service: ServiceProcess, sql: Sql) -> Non
     assert "\ndatabase_pool_in_use 0.0\n" in metrics.text
 
 
-@pytest.mark.parametrize(
-    ("status", "parts"),
-    [
-        pytest.param(status, parts, id=name)
-        for name, (status, *parts) in {**BODIES, **TARGETS, **HEADERS}.items()
-    ],
-)
-async def test_hostile_request_is_refused_and_holds_no_connection(
-    service_process: ServiceProcess, sql: Sql, status: int, parts: list[bytes]
+async def assert_refused(
+    service: ServiceProcess, sql: Sql, status: int, parts: list[bytes]
 ) -> None:
-    response = await service_process.send(*parts)
+    """The answer is a short problem, and no connection is in use."""
+    response = await service.send(*parts)
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
     assert response.json()["status"] == status
     assert len(response.content) < 1000
-    await assert_no_connection_is_used(service_process, sql)
+    await assert_no_connection_is_used(service, sql)
+
+
+@pytest.mark.parametrize(("status", "parts"), cases(BODIES, TARGETS, HEADERS))
+async def test_hostile_request_is_refused_and_holds_no_connection(
+    service_process: ServiceProcess, sql: Sql, status: int, parts: list[bytes]
+) -> None:
+    await assert_refused(service_process, sql, status, parts)
     assert (await service_process.send(get(READY))).status_code == 200
 
 

@@ -47,6 +47,16 @@ def test_environment_overrides_env_file(monkeypatch: pytest.MonkeyPatch) -> None
     assert (settings.log_level, settings.log_format) == ("debug", "console")
 
 
+def assert_named_without_its_value(name: str) -> None:
+    """The environment has an invalid setting with this name. The error is one line about it."""
+    with pytest.raises(InvalidSettings) as raised:
+        Settings.load(_env_file=None)
+    message = str(raised.value)
+    assert message.startswith(f"{name}: ")
+    assert "\n" not in message
+    assert HIDDEN not in message
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -77,12 +87,7 @@ def test_invalid_setting_is_named_without_its_value(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv(name, value)
-    with pytest.raises(InvalidSettings) as raised:
-        Settings.load()
-    message = str(raised.value)
-    assert message.startswith(f"{name}: ")
-    assert "\n" not in message
-    assert HIDDEN not in message
+    assert_named_without_its_value(name)
 
 
 def test_service_does_not_start_with_missing_settings(

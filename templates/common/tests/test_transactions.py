@@ -1,9 +1,8 @@
 """Transactions: a success is stored, a failure is not, and what conflicted is tried again."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
-from typing import TypeAlias
 
 import asyncpg
 import pytest
@@ -19,29 +18,13 @@ from service.errors import NumberOutOfRange
 from service.postgres import translate
 from service.retry import retry_on_conflict
 
+from tests.failing_writes import FailingWrites
 from tests.postgres_proxy import PostgresProxy
 from tests.raw_sql import execute, fetch_value
 from tests.serving import Settings, assert_problem, serve
 from tests.temporary_database import Sql
 
-FailWrites: TypeAlias = Callable[..., Awaitable[None]]
-
 READ, WRITE = ("GET", "/test-boxes"), ("POST", "/test-boxes")
-ADD_FAILING_TRIGGER = """
-    CREATE SEQUENCE test_attempts;
-    CREATE FUNCTION test_fail() RETURNS trigger LANGUAGE plpgsql AS $$
-    BEGIN
-        IF nextval('test_attempts') <= {times} THEN
-            RAISE EXCEPTION 'hunter2' USING ERRCODE = '{sqlstate}';
-        END IF;
-        RETURN NULL;
-    END $$;
-    CREATE CONSTRAINT TRIGGER fail AFTER INSERT ON test_boxes
-    DEFERRABLE INITIALLY {when} FOR EACH ROW EXECUTE FUNCTION test_fail();
-"""
-REMOVE_FAILING_TRIGGER = (
-    "DROP FUNCTION IF EXISTS test_fail CASCADE; DROP SEQUENCE IF EXISTS test_attempts"
-)
 # Sessions that wait for a lock of the one that asks. Nobody else on the server is touched.
 BLOCKED = """
     SELECT pid FROM pg_locks
@@ -87,20 +70,10 @@ async def client(settings: Settings) -> AsyncIterator[AsyncClient]:
 
 
 @pytest.fixture
-async def fail_writes(sql: Sql) -> AsyncIterator[FailWrites]:
-    """Make the next `times` writes fail with an SQLSTATE, at the statement or at COMMIT."""
-
-    async def fail_writes(sqlstate: str, *, at_commit: bool, times: int = 1000) -> None:
-        when = "DEFERRED" if at_commit else "IMMEDIATE"
-        await sql.execute(ADD_FAILING_TRIGGER.format(sqlstate=sqlstate, times=times, when=when))
-
-    yield fail_writes
-    await sql.execute(REMOVE_FAILING_TRIGGER)
-
-
-async def attempts(sql: Sql) -> int:
-    number: int = await sql.fetchval("SELECT last_value FROM test_attempts")
-    return number
+async def failing_writes(sql: Sql) -> AsyncIterator[FailingWrites]:
+    failing_writes = FailingWrites(sql, "INSERT ON test_boxes")
+    yield failing_writes
+    await failing_writes.stop()
 
 
 async def stored_boxes(sql: Sql) -> list[int]:
@@ -109,20 +82,20 @@ async def stored_boxes(sql: Sql) -> list[int]:
 
 @pytest.mark.parametrize("sqlstate", ["40001", "40P01"])
 async def test_conflicting_transaction_is_retried(
-    client: AsyncClient, sql: Sql, fail_writes: FailWrites, sqlstate: str
+    client: AsyncClient, sql: Sql, failing_writes: FailingWrites, sqlstate: str
 ) -> None:
-    await fail_writes(sqlstate, at_commit=False, times=2)
+    await failing_writes.start(sqlstate, at_commit=False, times=2)
     assert (await client.request(*WRITE)).is_success
-    assert await attempts(sql) == 3
+    assert await failing_writes.attempts() == 3
     assert await stored_boxes(sql) == [1, 2]
 
 
 async def test_transaction_that_always_conflicts_returns_503(
-    client: AsyncClient, sql: Sql, fail_writes: FailWrites
+    client: AsyncClient, sql: Sql, failing_writes: FailingWrites
 ) -> None:
-    await fail_writes("40001", at_commit=False)
+    await failing_writes.start("40001", at_commit=False)
     assert_problem(await client.request(*WRITE), 503)
-    assert await attempts(sql) == 4
+    assert await failing_writes.attempts() == 4
     assert await stored_boxes(sql) == [1]
 
 
@@ -130,15 +103,15 @@ async def test_transaction_that_always_conflicts_returns_503(
     ("sqlstate", "status"), [("P0001", 500), ("23505", 409), ("40001", 503), ("53100", 503)]
 )
 async def test_failed_commit_is_not_retried(
-    client: AsyncClient, sql: Sql, fail_writes: FailWrites, sqlstate: str, status: int
+    client: AsyncClient, sql: Sql, failing_writes: FailingWrites, sqlstate: str, status: int
 ) -> None:
-    await fail_writes(sqlstate, at_commit=True)
+    await failing_writes.start(sqlstate, at_commit=True)
     response = await client.request(*WRITE)
     assert_problem(response, status)
     assert "hunter2" not in response.text
-    assert await attempts(sql) == 1
+    assert await failing_writes.attempts() == 1
     assert await stored_boxes(sql) == [1]
-    await sql.execute(REMOVE_FAILING_TRIGGER)
+    await failing_writes.stop()
     assert (await client.request(*WRITE)).is_success
 
 
@@ -286,9 +259,9 @@ async def test_interrupted_handler_stores_nothing(settings: Settings, sql: Sql, 
 
 
 async def test_swallowed_error_does_not_turn_rollback_into_success(
-    settings: Settings, sql: Sql, fail_writes: FailWrites
+    settings: Settings, sql: Sql, failing_writes: FailingWrites
 ) -> None:
-    await fail_writes("23514", at_commit=False, times=1)
+    await failing_writes.start("23514", at_commit=False, times=1)
 
     async def handler(request: Request) -> Response:
         async with request.state.database.transaction() as transaction:

@@ -1,7 +1,6 @@
 """Transactions of the handlers: a success is stored, a failure is not, a conflict is retried."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TypeAlias
+from collections.abc import AsyncIterator
 
 import pytest
 from httpx2 import AsyncClient
@@ -12,12 +11,11 @@ from service.database import Database
 from service.errors import NumberOutOfRange, frames
 from service.notes import queries
 
+from tests.failing_writes import FailingWrites
 from tests.notes.upstream import Answer, Note, UpstreamStub
 from tests.postgres_proxy import PostgresProxy
 from tests.serving import Settings, assert_problem, serve
 from tests.temporary_database import Sql
-
-FailWrites: TypeAlias = Callable[..., Awaitable[None]]
 
 READS = [("GET", "/notes/1", None), ("GET", "/notes", None)]
 WRITES = [
@@ -26,38 +24,13 @@ WRITES = [
     ("POST", "/notes/1/synchronize", None),
     ("DELETE", "/notes/1", None),
 ]
-ADD_FAILING_TRIGGER = """
-    CREATE SEQUENCE test_attempts;
-    CREATE FUNCTION test_fail() RETURNS trigger LANGUAGE plpgsql AS $$
-    BEGIN
-        IF nextval('test_attempts') <= {times} THEN
-            RAISE EXCEPTION 'hunter2' USING ERRCODE = '{sqlstate}';
-        END IF;
-        RETURN NULL;
-    END $$;
-    CREATE CONSTRAINT TRIGGER fail AFTER INSERT OR UPDATE ON notes
-    DEFERRABLE INITIALLY {when} FOR EACH ROW EXECUTE FUNCTION test_fail();
-"""
-REMOVE_FAILING_TRIGGER = (
-    "DROP FUNCTION IF EXISTS test_fail CASCADE; DROP SEQUENCE IF EXISTS test_attempts"
-)
 
 
 @pytest.fixture
-async def fail_writes(sql: Sql) -> AsyncIterator[FailWrites]:
-    """Make the next `times` writes fail with an SQLSTATE, at the statement or at COMMIT."""
-
-    async def fail_writes(sqlstate: str, *, at_commit: bool, times: int = 1000) -> None:
-        when = "DEFERRED" if at_commit else "IMMEDIATE"
-        await sql.execute(ADD_FAILING_TRIGGER.format(sqlstate=sqlstate, times=times, when=when))
-
-    yield fail_writes
-    await sql.execute(REMOVE_FAILING_TRIGGER)
-
-
-async def attempts(sql: Sql) -> int:
-    number: int = await sql.fetchval("SELECT last_value FROM test_attempts")
-    return number
+async def failing_writes(sql: Sql) -> AsyncIterator[FailingWrites]:
+    failing_writes = FailingWrites(sql, "INSERT OR UPDATE ON notes")
+    yield failing_writes
+    await failing_writes.stop()
 
 
 async def stored_notes(sql: Sql) -> list[tuple[int, int, str]]:
@@ -97,7 +70,7 @@ async def test_failed_commit_returns_error_and_releases_connection(
     client: AsyncClient,
     note: Note,
     sql: Sql,
-    fail_writes: FailWrites,
+    failing_writes: FailingWrites,
     sqlstate: str,
     status: int,
     method: str,
@@ -105,14 +78,14 @@ async def test_failed_commit_returns_error_and_releases_connection(
     body: object,
 ) -> None:
     before = await stored_notes(sql)
-    await fail_writes(sqlstate, at_commit=True)
+    await failing_writes.start(sqlstate, at_commit=True)
     for _ in range(3):
         response = await client.request(method, path, json=body)
         assert_problem(response, status)
         assert "hunter2" not in response.text
-    assert await attempts(sql) == 3  # a COMMIT that was sent must not be retried
+    assert await failing_writes.attempts() == 3  # a COMMIT that was sent must not be retried
     assert await stored_notes(sql) == before
-    await sql.execute(REMOVE_FAILING_TRIGGER)
+    await failing_writes.stop()
     assert (await client.request(method, path, json=body)).is_success
 
 
@@ -123,15 +96,15 @@ async def test_conflicting_transaction_is_retried(
     note: Note,
     upstream: UpstreamStub,
     sql: Sql,
-    fail_writes: FailWrites,
+    failing_writes: FailingWrites,
     sqlstate: str,
     method: str,
     path: str,
     body: object,
 ) -> None:
-    await fail_writes(sqlstate, at_commit=False, times=2)
+    await failing_writes.start(sqlstate, at_commit=False, times=2)
     assert (await client.request(method, path, json=body)).is_success
-    assert await attempts(sql) == 3
+    assert await failing_writes.attempts() == 3
     assert len(upstream.received) == path.endswith("synchronize")  # the call is not retried
 
 
@@ -141,15 +114,15 @@ async def test_transaction_that_always_conflicts_returns_503(
     note: Note,
     upstream: UpstreamStub,
     sql: Sql,
-    fail_writes: FailWrites,
+    failing_writes: FailingWrites,
     method: str,
     path: str,
     body: object,
 ) -> None:
     before = await stored_notes(sql)
-    await fail_writes("40001", at_commit=False)
+    await failing_writes.start("40001", at_commit=False)
     assert_problem(await client.request(method, path, json=body), 503)
-    assert await attempts(sql) == 4
+    assert await failing_writes.attempts() == 4
     assert len(upstream.received) == path.endswith("synchronize")
     assert await stored_notes(sql) == before
 
@@ -241,10 +214,10 @@ async def test_number_that_its_column_cannot_hold_returns_422(settings: Settings
 
 
 async def test_error_is_located_in_the_query_that_raised_it(
-    settings: Settings, sql: Sql, fail_writes: FailWrites
+    settings: Settings, sql: Sql, failing_writes: FailingWrites
 ) -> None:
     """The log line of a 500 says so, however many frames the libraries have."""
-    await fail_writes("P0001", at_commit=False)
+    await failing_writes.start("P0001", at_commit=False)
     async with Database(settings) as database:
         with pytest.raises(Exception) as raised:
             async with database.transaction() as transaction:

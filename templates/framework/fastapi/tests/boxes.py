@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, cast
+from typing import Annotated, cast
 
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -76,4 +76,4 @@ async def lifespan(settings: Settings, state: State) -> AsyncIterator[BoxesState
     yield BoxesState(**state, color="red")
 
 
-BOXES: Any = Domain(router, lifespan)
+BOXES = Domain(router, lifespan)

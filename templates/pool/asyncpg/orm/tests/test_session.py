@@ -34,8 +34,8 @@ class Base(DeclarativeBase):
     """The service's own base would add the table to those that migrations create."""
 
 
-class Box(Base):
-    __tablename__ = "test_boxes"
+class Jar(Base):
+    __tablename__ = "test_jars"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     label: Mapped[str] = mapped_column(String(8), unique=True)
@@ -43,41 +43,41 @@ class Box(Base):
 
 class LabelTaken(ServiceError):
     status = 409
-    detail = "There is a box with this label."
+    detail = "There is a jar with this label."
 
 
-async def create(transaction: Transaction, label: str) -> Box:
-    box = Box(label=label)
-    transaction.add(box)
+async def create(transaction: Transaction, label: str) -> Jar:
+    jar = Jar(label=label)
+    transaction.add(jar)
     await transaction.flush()
-    return box
+    return jar
 
 
 @pytest.fixture
 async def database(settings: Settings, sql: Sql) -> AsyncIterator[Database]:
     await sql.execute(
-        "CREATE TABLE test_boxes (id serial PRIMARY KEY,"
-        " label varchar(8) CONSTRAINT test_boxes_label_key UNIQUE)"
+        "CREATE TABLE test_jars (id serial PRIMARY KEY,"
+        " label varchar(8) CONSTRAINT test_jars_label_key UNIQUE)"
     )
     async with Database(settings) as database:
         yield database
-    await sql.execute("DROP TABLE test_boxes")
+    await sql.execute("DROP TABLE test_jars")
 
 
 async def test_objects_can_be_used_after_their_block(database: Database) -> None:
     async with database.transaction() as transaction:
-        box = await create(transaction, "one")
-    assert (box.id, box.label) == (1, "one")
+        jar = await create(transaction, "one")
+    assert (jar.id, jar.label) == (1, "one")
 
 
 async def test_each_session_reads_anew(database: Database, sql: Sql) -> None:
     async with database.transaction() as transaction:
         await create(transaction, "one")
     async with database.connection() as connection:
-        before = await connection.scalar(select(Box))
-    await sql.execute("UPDATE test_boxes SET label = 'two'")
+        before = await connection.scalar(select(Jar))
+    await sql.execute("UPDATE test_jars SET label = 'two'")
     async with database.connection() as connection:
-        after = await connection.scalar(select(Box))
+        after = await connection.scalar(select(Jar))
     assert before and after and (before.label, after.label) == ("one", "two")
 
 
@@ -86,36 +86,36 @@ async def test_nothing_can_be_added_after_the_block(database: Database) -> None:
     async with database.transaction() as transaction:
         await create(transaction, "one")
     with pytest.raises(InvalidRequestError, match="closed"):
-        transaction.add(Box(label="two"))
+        transaction.add(Jar(label="two"))
 
 
 async def test_commit_flushes_what_was_added(database: Database, sql: Sql) -> None:
     async with database.transaction() as transaction:
-        transaction.add(Box(label="one"))
-    assert await sql.fetchval("SELECT count(*) FROM test_boxes") == 1
+        transaction.add(Jar(label="one"))
+    assert await sql.fetchval("SELECT count(*) FROM test_jars") == 1
 
 
 async def test_change_without_a_transaction_is_an_error(database: Database, sql: Sql) -> None:
     async with database.transaction() as transaction:
-        box = await create(transaction, "one")
+        jar = await create(transaction, "one")
     with pytest.raises(ChangesNotStored):
         async with database.connection() as connection:
-            connection.add(Box(label="two"))
+            connection.add(Jar(label="two"))
     for use in ("flush", "commit", "query"):
         with pytest.raises(ChangesNotStored):
             async with database.connection() as connection:
-                connection.add(Box(label="two"))
+                connection.add(Jar(label="two"))
                 if use == "query":  # it would flush first
-                    await connection.scalars(select(Box))
+                    await connection.scalars(select(Jar))
                 else:
                     await getattr(connection, use)()
     with pytest.raises(ChangesNotStored):
         async with database.connection() as connection:
-            (await connection.get_one(Box, box.id)).label = "two"
+            (await connection.get_one(Jar, jar.id)).label = "two"
     with pytest.raises(ChangesNotStored):
         async with database.connection() as connection:
-            await connection.delete(await connection.get_one(Box, box.id))
-    assert await sql.fetchval("SELECT array_agg(label) FROM test_boxes") == ["one"]
+            await connection.delete(await connection.get_one(Jar, jar.id))
+    assert await sql.fetchval("SELECT array_agg(label) FROM test_jars") == ["one"]
 
 
 async def test_error_of_a_flush_is_not_swallowed_by_the_commit(
@@ -123,8 +123,8 @@ async def test_error_of_a_flush_is_not_swallowed_by_the_commit(
 ) -> None:
     with pytest.raises(TextTooLong):
         async with database.transaction() as transaction:
-            transaction.add(Box(label="too long" * 2))
-    assert await sql.fetchval("SELECT count(*) FROM test_boxes") == 0
+            transaction.add(Jar(label="too long" * 2))
+    assert await sql.fetchval("SELECT count(*) FROM test_jars") == 0
 
 
 @pytest.mark.parametrize("flush", [True, False])
@@ -136,22 +136,22 @@ async def test_domain_can_answer_a_violation_at_a_flush(
         await create(transaction, "one")
     with pytest.raises(LabelTaken):
         async with (
-            constraint_errors(test_boxes_label_key=LabelTaken),
+            constraint_errors(test_jars_label_key=LabelTaken),
             database.transaction() as transaction,
         ):
-            transaction.add(Box(label="one"))
+            transaction.add(Jar(label="one"))
             if flush:
                 await transaction.flush()
-    assert await sql.fetchval("SELECT array_agg(label) FROM test_boxes") == ["one"]
+    assert await sql.fetchval("SELECT array_agg(label) FROM test_jars") == ["one"]
 
 
 async def test_swallowed_error_of_a_flush_fails_the_block(database: Database, sql: Sql) -> None:
     with pytest.raises(PendingRollbackError):
         async with database.transaction() as transaction:
-            transaction.add(Box(label="too long" * 2))
+            transaction.add(Jar(label="too long" * 2))
             with suppress(DBAPIError):
                 await transaction.flush()
-    assert await sql.fetchval("SELECT count(*) FROM test_boxes") == 0
+    assert await sql.fetchval("SELECT count(*) FROM test_jars") == 0
 
 
 async def test_commit_is_refused_while_a_task_that_was_not_awaited_runs_its_statement(
@@ -162,7 +162,7 @@ async def test_commit_is_refused_while_a_task_that_was_not_awaited_runs_its_stat
             not_awaited = asyncio.create_task(create(transaction, "one"))
             await asyncio.sleep(0)  # now its BEGIN is on its way
     await asyncio.gather(not_awaited, return_exceptions=True)
-    assert await sql.fetchval("SELECT count(*) FROM test_boxes") == 0
+    assert await sql.fetchval("SELECT count(*) FROM test_jars") == 0
 
 
 async def test_session_does_not_wait_for_the_garbage_collector(database: Database) -> None:

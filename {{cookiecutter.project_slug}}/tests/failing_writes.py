@@ -1,0 +1,1 @@
+{% include 'common/tests/failing_writes.py' %}
