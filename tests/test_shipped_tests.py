@@ -1,6 +1,8 @@
-"""The tests of a project pass with a real API: protected routes, and fixed paths among parameters."""
+"""The tests of a project pass with a real API: protected routes, fixed paths among parameters, any
+names of tables."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -8,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.choices import Combination, combinations, name
+from tests.choices import PROGRAMS, Combination, combinations, name
 from tests.support import guide
 
 ROUTES = {
@@ -160,3 +162,91 @@ def test_shipped_tests_pass_with_a_real_api(
     done = run_tests(project, *TESTS)
     assert done.returncode == 1
     assert "API accepts requests without authentication" in done.stdout
+
+
+# What a test creates in the database of the service.
+CREATED = re.compile(
+    r"CREATE (?:TABLE|TYPE|FUNCTION|SEQUENCE|SCHEMA|CONSTRAINT TRIGGER)(?: IF NOT EXISTS)? (\w+)"
+    r"|__tablename__ = \"(\w+)\""
+    r"|\bTable\(\s*\"(\w+)\""
+)
+OTHERS = {
+    "alembic_version",  # in a database of its own
+    "x",  # never created
+}
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=name)
+def test_names_that_shipped_tests_create_begin_with_test(
+    program: Combination, rendered: Callable[..., Path]
+) -> None:
+    created = {
+        next(filter(None, match.groups()))
+        for file in (rendered(**program) / "tests").rglob("*.py")
+        for match in CREATED.finditer(file.read_text())
+    }
+    assert {"test_items", "test_boxes", "test_parcels", "test_samples", "test_fail"} <= created
+    assert {name for name in created if not name.startswith("test_")} == OTHERS & created
+
+
+# Tables and classes named like those of the shipped tests.
+NAMES = ["Box", "Item", "Jar", "Parcel", "Player", "Sample", "Shelf", "Team", "Thing", "Written"]
+MODELS = {
+    "core": (
+        "from sqlalchemy import Column, Integer, Table\n\nfrom ..models import metadata\n",
+        '{table} = Table("{table}", metadata, Column("id", Integer, primary_key=True))\n',
+    ),
+    "orm": (
+        "from sqlalchemy.orm import Mapped, mapped_column\n\nfrom ..models import Base\n",
+        "class {name}(Base):\n"
+        '    __tablename__ = "{table}"\n\n'
+        "    id: Mapped[int] = mapped_column(primary_key=True)\n",
+    ),
+}
+MIGRATION = """\
+import sqlalchemy as sa
+from alembic import op
+
+revision = "shop"
+down_revision = "notes_not_synchronized"
+branch_labels = None
+depends_on = None
+TABLES = {tables}
+
+
+def upgrade() -> None:
+    for name in TABLES:
+        op.create_table(
+            name,
+            sa.Column("id", sa.Integer(), nullable=False),
+            sa.PrimaryKeyConstraint("id", name=op.f(f"{{name}}_pkey")),
+        )
+
+
+def downgrade() -> None:
+    for name in TABLES:
+        op.drop_table(name)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layer", combinations("sqlalchemy"), ids=name)
+def test_shipped_tests_pass_with_tables_of_the_same_names(
+    layer: Combination, render: Callable[..., Path]
+) -> None:
+    project = render(**layer)
+    package = project / "src" / "notes_service"
+    tables = [name.lower() + "s" for name in NAMES]
+    head, table = MODELS[layer["sqlalchemy"]]
+    models = [table.format(name=name, table=name.lower() + "s") for name in NAMES]
+    (package / "shop").mkdir()
+    (package / "shop" / "models.py").write_text("\n\n".join([head, *models]))
+    domains = package / "domains.py"
+    domains.write_text(f"{domains.read_text()}\nfrom .shop import models  # noqa\n")
+    versions = project / "migrations" / "versions"
+    (versions / "2026_12_01_1200_shop.py").write_text(MIGRATION.format(tables=tables))
+
+    of_layer = "statement" if layer["sqlalchemy"] == "core" else "session"
+    files = ["constraints", "fields", "tables", "transactions", of_layer]
+    done = run_tests(project, *(f"tests/test_{file}.py" for file in files))
+    assert done.returncode == 0, done.stdout

@@ -23,6 +23,7 @@ from service.errors import (
     TransactionNotCommitted,
 )
 
+from tests.failing_writes import FailingWrites
 from tests.postgres_proxy import PostgresProxy
 from tests.raw_sql import USED_TOO_LATE, execute, fetch_value
 from tests.serving import Settings
@@ -430,14 +431,8 @@ async def pass_steps(number: int) -> None:
 async def test_failed_commit_stores_nothing_and_returns_the_connection(
     database: Database, sql: Sql, sqlstate: str
 ) -> None:
-    await sql.execute(
-        f"""
-        CREATE FUNCTION test_fail() RETURNS trigger LANGUAGE plpgsql AS $$
-        BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{sqlstate}'; END $$;
-        CREATE CONSTRAINT TRIGGER fail AFTER INSERT ON test_written
-        DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION test_fail();
-        """
-    )
+    failing_writes = FailingWrites(sql, "INSERT ON test_written")
+    await failing_writes.start(sqlstate, at_commit=True)
     try:
         for _ in range(POOL_SIZE + 1):
             with pytest.raises(Exception) as raised:
@@ -445,7 +440,7 @@ async def test_failed_commit_stores_nothing_and_returns_the_connection(
                     await execute(transaction, "INSERT INTO test_written VALUES (1)")
             assert isinstance(raised.value, DatabaseUnavailable) == (sqlstate != "23514")
     finally:
-        await sql.execute("DROP FUNCTION test_fail CASCADE")
+        await failing_writes.stop()
     assert await written(sql) == []
 
 
