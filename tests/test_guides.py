@@ -12,6 +12,7 @@ from tests.support.guide import follow
 from tests.support.network import free_port, get
 from tests.support.project_user import ProjectUser
 from tests.test_projects import PAIRS, contents, keep_lock, reuse_lock
+from tests.test_shipped_tests import run_python
 
 # Every program once. The last ones are for the other package managers.
 UV, *OTHERS = CHOICES["packaging"]
@@ -134,13 +135,42 @@ def test_example_is_not_removed_when_a_marker_is_missing(
     assert ".env.example" in refused(user)
 
 
-def test_migrations_of_the_example_stay_when_others_follow_them(
-    project_user: Callable[..., ProjectUser],
+MIGRATION = """\
+revision = "mine"
+down_revision = "notes_not_synchronized"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None: ...
+
+
+def downgrade() -> None: ...
+"""
+
+
+@pytest.mark.slow
+def test_example_is_removed_by_a_migration_where_others_follow_its_own(
+    render: Callable[..., Path],
 ) -> None:
-    user = project_user()
-    versions = user.project / "migrations/versions"
-    (versions / "2026_12_01_1200_books.py").write_text("")
+    project = render()
+    versions = project / "migrations/versions"
+    (versions / "2026_12_01_1200_mine.py").write_text(MIGRATION)
     before = contents(versions)
-    assert 'make migration m="remove the example"' in user.run(REMOVE)
+
+    def run(*command: str) -> str:
+        done = run_python(project, *command)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    command = 'make migration m="remove the example"'
+    assert command in (project / "README.md").read_text()
+    assert command in run("-m", "scripts.remove_example")
     assert contents(versions) == before
-    assert not (user.project / "src/notes_service/notes").exists()
+    assert not (project / "src/notes_service/notes").exists()
+    run("-m", "scripts.develop", "migration", "remove the example")
+    [migration] = versions.glob("*_remove_the_example.py")
+    upgrade = migration.read_text().partition("def downgrade")[0]
+    assert re.findall(r'op.drop_table\("(\w+)"\)', upgrade) == ["note_revisions", "notes"]
+    # It upgrades, checks and downgrades twice.
+    run("-m", "pytest", "-q", "tests/test_migrations.py", "-k", "upgrade_matches_models")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
@@ -121,14 +122,18 @@ TESTS = [
 ]
 
 
-def run_tests(project: Path, *tests: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def run_python(project: Path, *command: str, **environment: str) -> CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", *tests],
+        [sys.executable, *command],
         cwd=project,
         env={**os.environ, "PYTHONPATH": f"{project / 'src'}:{project}", **environment},
         capture_output=True,
         text=True,
     )
+
+
+def run_tests(project: Path, *tests: str, **environment: str) -> CompletedProcess[str]:
+    return run_python(project, "-m", "pytest", "-q", *tests, **environment)
 
 
 @pytest.mark.slow
