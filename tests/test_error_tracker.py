@@ -12,6 +12,7 @@ from tests.choices import Combination, combinations, name
 
 SCRIPT = """
 import asyncio
+import json
 
 import sentry_sdk
 from httpx2 import ASGITransport, AsyncClient
@@ -27,14 +28,18 @@ class PrintingTransport(Transport):
             [exception] = event["exception"]["values"]
             last = exception["stacktrace"]["frames"][-1]
             print("Sentry got", exception["type"], exception["value"], "from", last["function"])
+            print("with" if "hunter2" in json.dumps(event, default=repr) else "without", "variables")
 
 
 async def fail(request):
+    title = "hunter" + str(2)
     raise RuntimeError("it failed")
 
 
+app.router.routes.append(Route("/fail", fail))
+
+
 async def main():
-    app.router.routes.append(Route("/fail", fail))
     async with app.router.lifespan_context(app) as state:
 
         async def with_state(scope, receive, send):
@@ -48,8 +53,9 @@ async def main():
 
 
 dsn = "http://key@127.0.0.1:9/1"  # without one Sentry is off
-sentry_sdk.init(dsn, transport=PrintingTransport, default_integrations=False)
-asyncio.run(main())
+for options in ({}, {"include_local_variables": False}):
+    sentry_sdk.init(dsn, transport=PrintingTransport, default_integrations=False, **options)
+    asyncio.run(main())
 """
 
 
@@ -87,8 +93,11 @@ def test_error_tracker_gets_unexpected_errors(
     )
     assert done.returncode == 0, done.stderr
     printed = [line for line in done.stdout.splitlines() if not line.startswith("{")]
-    assert printed == [
-        "Sentry got RuntimeError it failed from fail",
-        "answered 500",
-        "answered 404",
-    ]
+    answers = ["answered 500", "answered 404"]
+    event = "Sentry got RuntimeError it failed from fail"
+    assert printed == [event, "with variables", *answers, event, "without variables", *answers]
+    security = " ".join((project / "docs" / "security.md").read_text().split())
+    assert (
+        "Sentry sends the local variables of every frame, unless it is initialized with"
+        " `include_local_variables=False`" in security
+    )
