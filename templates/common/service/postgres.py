@@ -5,7 +5,6 @@ from contextlib import suppress
 from typing import Any
 
 import asyncpg
-from asyncpg.pool import PoolConnectionProxy
 
 from . import errors
 from .settings import DatabaseSettings
@@ -121,10 +120,8 @@ def is_unusable_after(error: BaseException) -> bool:
     return isinstance(error, TimeoutError | asyncpg.ReadOnlySQLTransactionError)
 
 
-async def reset_or_close(
-    connection: "asyncpg.Connection[Any] | PoolConnectionProxy[Any]", error: BaseException
-) -> bool:
-    """Reset a connection after `error`, or close it. Return whether it is still usable.
+async def reset_or_close(connection: Any, error: BaseException) -> bool:
+    """Reset a connection of asyncpg after `error`, or close it. Return whether it is still usable.
 
     A statement may still be running on it, for example one of a `gather` of which another raised.
     Then the reset fails, and no other request may get the connection. The reset is a round trip for
@@ -138,6 +135,7 @@ async def reset_or_close(
                 is_usable = True
     finally:
         if not is_usable:
-            with suppress(asyncpg.InterfaceError):  # the pool has already taken it back
+            # asyncpg's own pool refuses to close a connection that it knows to be lost.
+            with suppress(asyncpg.InterfaceError):
                 connection.terminate()
     return is_usable

@@ -19,7 +19,9 @@ from .settings import DatabaseSettings
 logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
 logging.getLogger("sqlalchemy.engine").setLevel(logging.WARNING)  # at `info` it logs each statement
 
-# Keys of what the pool remembers of each connection (`record_info`).
+# SQLAlchemy's pool does not notice that a released connection is still in use: by a statement of a
+# task that nobody awaited, or by a streamed result that nobody read to its end. So `run` writes both
+# down under these keys, in the dictionary that the pool keeps with each connection (`record_info`).
 RUNNING = "statements that run now"
 STREAMED = "a result is read in parts"
 
@@ -53,6 +55,8 @@ def create_engine(settings: DatabaseSettings) -> AsyncEngine:
         pool_recycle=settings.database_pool_recycle,
         hide_parameters=True,  # errors are logged, and what users wrote must not be
     )
+    # SQLAlchemy calls these when a connection is checked out of the pool, in place of running a
+    # statement itself, when a connection is released, and when asyncpg raises an error.
     event.listen(engine.sync_engine, "checkout", replace_closed)
     event.listen(engine.sync_engine, "do_execute", run_statement)
     event.listen(engine.sync_engine, "do_executemany", run_statement_for_many)
@@ -88,7 +92,7 @@ def run_statement_for_many(
 def run(
     context: ExecutionContext, method: Callable[[str, Any], None], statement: str, parameters: Any
 ) -> bool:
-    """Run a statement ourselves, and remember it with its connection for as long as it runs."""
+    """Run a statement in place of SQLAlchemy, and write it down for as long as it runs."""
     info: Any = context.root_connection.connection.record_info
     running: list[str] = info.setdefault(RUNNING, [])
     running.append(statement)
@@ -102,9 +106,10 @@ def run(
 
 
 def refuse_while_running(session: AsyncSession) -> None:
-    """Raise an error while a statement of a task that was not awaited still runs.
+    """Refuse the COMMIT of a session while a statement of a task that was not awaited still runs.
 
-    If it is the BEGIN, SQLAlchemy would send no COMMIT and raise no error.
+    SQLAlchemy sends BEGIN before the first statement. While that BEGIN is on its way, it believes
+    that there is nothing to commit: it would send no COMMIT and raise no error.
     """
     connection: Any = session.get_bind()  # `Database` opened the session on a connection
     if connection.connection.record_info.get(RUNNING):
