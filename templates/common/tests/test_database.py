@@ -11,7 +11,6 @@ from contextlib import (
 from typing import Any, TypeAlias
 
 import pytest
-from prometheus_client import REGISTRY
 from pydantic import SecretStr
 
 from service.database import Connection, Database
@@ -25,7 +24,7 @@ from service.errors import (
 
 from tests.postgres_proxy import PostgresProxy
 from tests.raw_sql import USED_TOO_LATE, execute, fetch_value
-from tests.serving import Settings
+from tests.serving import Settings, connections_in_use
 from tests.temporary_database import Sql
 
 Block: TypeAlias = Callable[[], AbstractAsyncContextManager[Connection]]
@@ -69,7 +68,7 @@ async def assert_pool_is_whole(database: Database) -> set[int]:
     async with asyncio.timeout(5):
         pids = await asyncio.gather(*(use() for _ in range(POOL_SIZE)))
     assert len(set(pids)) == POOL_SIZE
-    assert REGISTRY.get_sample_value("database_pool_in_use") == 0
+    assert connections_in_use() == 0
     return set(pids)
 
 
@@ -363,7 +362,7 @@ async def test_cancelled_task_returns_its_place_when_the_server_closed_its_conne
     errors = []  # while an exception exists, so do the objects in its traceback
     for steps in range(12):
         for pid in await assert_pool_is_whole(database):
-            await sql.execute(f"SELECT pg_terminate_backend({pid}, 5000)")
+            await sql.execute("SELECT pg_terminate_backend($1)", pid)
         await asyncio.sleep(0.05)  # until the pool has noticed
         errors.append(await cancel(use(), steps))
     await assert_pool_is_whole(database)
