@@ -1,5 +1,6 @@
 """Fixtures: a migrated database, and the service on it with a pool of one connection."""
 
+import gc
 import logging
 import os
 from collections.abc import AsyncIterator, Iterator
@@ -19,6 +20,10 @@ from tests.serving import Settings, connections_in_use, metadata, serve
 from tests.temporary_database import MigratedRows, Sql, alembic, temporary_database
 
 DEVELOPMENT = Path(__file__).parent.parent / ".env.development"
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # Modules and tests stay until the end. Collecting garbage ignores them from here on.
 
 
 @pytest.fixture(scope="session")
