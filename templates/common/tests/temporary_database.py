@@ -63,7 +63,7 @@ class MigratedRows:
     def __init__(self, metadata: MetaData) -> None:
         self._tables = metadata.sorted_tables  # tables that others refer to come first
         self._rows: dict[str, bytes] = {}
-        self._reset = ""
+        self._sequences = "SELECT"
 
     async def remember(self, connection: Sql) -> None:
         for table in self._tables:
@@ -71,18 +71,18 @@ class MigratedRows:
             await connection.copy_from_table(table.name, schema_name=table.schema, output=rows)
             if rows.getvalue():
                 self._rows[table.fullname] = rows.getvalue()
-        deletes = [str(table.delete()) for table in reversed(self._tables)]
-        sequences = await connection.fetchval(
+        self._sequences = await connection.fetchval(
             "SELECT 'SELECT ' || coalesce(string_agg(format('setval(%L, %s, %L)',"
             " format('%I.%I', schemaname, sequencename), coalesce(last_value, start_value),"
             " last_value IS NOT NULL), ', '), '') FROM pg_sequences"
         )
-        self._reset = "; ".join([*deletes, sequences])
 
     async def restore(self, connection: Sql) -> None:
-        # All statements in one message. TRUNCATE would take several times as long.
-        await connection.execute(self._reset)
+        # TRUNCATE would take several times as long.
+        for table in reversed(self._tables):
+            await connection.execute(str(table.delete()))
         for table in self._tables:
             if rows := self._rows.get(table.fullname):
                 source = io.BytesIO(rows)
                 await connection.copy_to_table(table.name, schema_name=table.schema, source=source)
+        await connection.execute(self._sequences)

@@ -34,6 +34,7 @@ ROUTES = [
     Mount("/test-teams/{team}", routes=[Mount("/rooms", routes=ROOM)]),
     Mount("/test-files", app=PlainTextResponse("a file")),
 ]
+PREFIXES = ["", "/api"]
 
 
 def server_with(prefix: str) -> Callable[[ASGIApp], ASGIApp]:
@@ -49,7 +50,7 @@ def server_with(prefix: str) -> Callable[[ASGIApp], ASGIApp]:
     return wrap
 
 
-@pytest.fixture(scope="module", params=["", "/api"])
+@pytest.fixture(scope="module", params=PREFIXES)
 async def client_behind_prefix(
     request: pytest.FixtureRequest, settings: Settings
 ) -> AsyncIterator[AsyncClient]:
