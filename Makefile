@@ -20,7 +20,7 @@ test-fast: .venv/test ## Test the templates and one combination
 	$(PYTEST) --numprocesses 2 -m "not slow and not live and not image and not mutants and not soak"
 
 test-live: .venv/live ## Test the deployment with real servers: needs nginx and pgbouncer
-	.venv/bin/pytest -m live
+	$(PYTEST) --numprocesses 2 --dist loadgroup -m live
 
 test-image: .venv/test ## Test the images: slow, needs root, buildah and debootstrap
 	.venv/bin/pytest -m image -s

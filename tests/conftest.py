@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 from pytest_cookies.plugin import Cookies
 
-from tests.choices import ROOT
+from tests.choices import CHOICES, ROOT
 from tests.support.postgres import execute, script
 from tests.support.project_user import ProjectUser, clean_environment
 from tests.support.rendering import render_into
@@ -54,10 +54,8 @@ def environment_of_user(
     return clean_environment(tmp_path_factory.mktemp("tools")) | {
         "MYPY_CACHE_DIR": str(mypy_cache),
         "HYPOTHESIS_STORAGE_DIRECTORY": str(tmp_path_factory.getbasetemp() / "hypothesis"),
-        # All projects of a worker have the same path, so Python compiles a library only once. pip
-        # would compile every file of every library for each project.
+        # pip would compile every file of every library for each project.
         "PIP_COMPILE": "0",
-        "PYTHONPYCACHEPREFIX": str(tmp_path_factory.getbasetemp() / "bytecode"),
     }
 
 
@@ -76,7 +74,12 @@ def project_user(
     shutil.rmtree(folder, ignore_errors=True)
 
     def render_for_user(**answers: str) -> ProjectUser:
-        return ProjectUser(render_into(folder, **answers), environment_of_user)
+        # All projects of a worker have the same path, so Python compiles a library only once for
+        # each package manager. Each gives the files another time.
+        packaging = answers.get("packaging", CHOICES["packaging"][0])
+        bytecode = tmp_path_factory.getbasetemp() / "bytecode" / packaging
+        environment = {**environment_of_user, "PYTHONPYCACHEPREFIX": str(bytecode)}
+        return ProjectUser(render_into(folder, **answers), environment)
 
     return render_for_user
 

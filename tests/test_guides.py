@@ -11,7 +11,7 @@ from tests.choices import CHOICES, PROGRAMS, Combination, name
 from tests.support.guide import follow
 from tests.support.network import free_port, get
 from tests.support.project_user import ProjectUser
-from tests.test_projects import PAIRS, contents, keep_lock, reuse_lock
+from tests.test_projects import PAIRS, contents, keep_lock, reuse_bytecode, reuse_lock
 from tests.test_shipped_tests import run_python
 
 # Every program once. The last ones are for the other package managers.
@@ -60,6 +60,7 @@ def test_guides_can_be_followed_after_the_example_is_removed(
 ) -> None:
     user = project_user(**project, project_name="Library")
     reuse_lock(user, project["packaging"], locks)
+    reuse_bytecode(user, project["packaging"], locks)
     port = str(free_port())
     url = f"http://127.0.0.1:{port}"
     run, _, remove, _, _ = user.readme_commands()

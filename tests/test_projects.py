@@ -325,6 +325,7 @@ def test_commands_of_the_readme_work(
 ) -> None:
     user = project_user(**answers_for(project))
     reuse_lock(user, project["packaging"], locks)
+    reuse_bytecode(user, project["packaging"], locks)
     run, request, _, work, serve = user.readme_commands()
     versions = user.project / "migrations" / "versions"
     rendered = set(versions.iterdir())
@@ -428,6 +429,19 @@ def reuse_lock(user: ProjectUser, packaging: str, locks: Path) -> None:
     else:
         return
     os.utime(user.project / lock, (0, 0))
+
+
+def reuse_bytecode(user: ProjectUser, packaging: str, locks: Path) -> None:
+    """Install the libraries so that Python need not compile them again, if another project did.
+
+    uv links the files in its cache. The others copy them, each at another time, and Python compiles
+    a file again when its time has changed.
+    """
+    # `make run` installs the first project of each package manager.
+    if packaging != "uv" and (locks / LOCKS[packaging][-1]).exists():
+        user.run("make install")
+        for file in (user.project / ".venv").rglob("*.py"):
+            os.utime(file, (0, 0))
 
 
 def keep_lock(project: Path, packaging: str, locks: Path) -> None:

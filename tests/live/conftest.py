@@ -35,7 +35,14 @@ def postgres_url() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(scope="session", params=PROGRAMS, ids=name)
+# With one group for each program, a worker of pytest-xdist runs all tests of a program.
+SERVED = [
+    pytest.param(program, id=name(program), marks=pytest.mark.xdist_group(name(program)))
+    for program in PROGRAMS
+]
+
+
+@pytest.fixture(scope="session", params=SERVED)
 def deployment(
     request: pytest.FixtureRequest, workplace: Path, postgres_url: str
 ) -> Iterator[Deployment]:

@@ -1,5 +1,6 @@
 """Fixtures: a migrated database, and the service on it with a pool of one connection."""
 
+import gc
 import logging
 import os
 from collections.abc import AsyncIterator, Iterator
@@ -10,16 +11,19 @@ import pytest
 import structlog
 from dotenv import dotenv_values
 from httpx2 import AsyncClient
-from prometheus_client import REGISTRY
 
 from scripts.postgres import postgres
 from scripts.upstream import start_upstream  # The example
 from tests.postgres_proxy import PostgresProxy
 from tests.process import ServiceProcess, run_service
-from tests.serving import Settings, metadata, serve
+from tests.serving import Settings, connections_in_use, metadata, serve
 from tests.temporary_database import MigratedRows, Sql, alembic, temporary_database
 
 DEVELOPMENT = Path(__file__).parent.parent / ".env.development"
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # Modules and tests stay until the end. Collecting garbage ignores them from here on.
 
 
 @pytest.fixture(scope="session")
@@ -126,7 +130,7 @@ async def sql(connection: Sql, migrated_rows: MigratedRows) -> AsyncIterator[Sql
 async def client(shared_client: AsyncClient, sql: Sql) -> AsyncIterator[AsyncClient]:
     """A client of the service on empty tables. No connection may be in use after the test."""
     yield shared_client
-    assert REGISTRY.get_sample_value("database_pool_in_use") == 0
+    assert connections_in_use() == 0
 
 
 @pytest.fixture

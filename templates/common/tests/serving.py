@@ -12,10 +12,19 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.app import create_app
+from service.metrics import pool_in_use
 from service.models import metadata
 from service.settings import Settings
 
-__all__ = ["Settings", "assert_problem", "create_app", "metadata", "serve", "serve_on_port"]
+__all__ = [
+    "Settings",
+    "assert_problem",
+    "connections_in_use",
+    "create_app",
+    "metadata",
+    "serve",
+    "serve_on_port",
+]
 
 
 @asynccontextmanager
@@ -57,6 +66,12 @@ async def serve_on_port(settings: Settings) -> AsyncIterator[int]:
     yield listener.getsockname()[1]
     server.should_exit = True
     await serving
+
+
+def connections_in_use() -> float:
+    """Return the number of connections that are checked out of the pools of this process."""
+    [metric] = pool_in_use.collect()  # all metrics of the registry would take much longer
+    return metric.samples[0].value
 
 
 def assert_problem(response: Response, status: int) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 
 import pytest
 from httpx2 import AsyncClient
-from prometheus_client import REGISTRY
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -16,7 +15,7 @@ from service.database import Database
 from service.errors import ServiceError
 
 from tests.raw_sql import execute
-from tests.serving import Settings, assert_problem, serve
+from tests.serving import Settings, assert_problem, connections_in_use, serve
 from tests.temporary_database import Sql
 
 TABLES = """
@@ -138,7 +137,7 @@ async def assert_nothing_is_stored(client: AsyncClient, sql: Sql) -> None:
     assert await sql.fetchval("SELECT array_agg(id) FROM test_items") == [0]
     response = await client.post("/test-write", content="INSERT INTO test_items (id) VALUES (1)")
     assert response.status_code == 204
-    assert REGISTRY.get_sample_value("database_pool_in_use") == 0
+    assert connections_in_use() == 0
 
 
 @pytest.mark.parametrize("change", CHANGES)

@@ -11,7 +11,6 @@ from contextlib import (
 from typing import Any, TypeAlias
 
 import pytest
-from prometheus_client import REGISTRY
 from pydantic import SecretStr
 
 from service.database import Connection, Database
@@ -26,7 +25,7 @@ from service.errors import (
 from tests.failing_writes import FailingWrites
 from tests.postgres_proxy import PostgresProxy
 from tests.raw_sql import USED_TOO_LATE, execute, fetch_value
-from tests.serving import Settings
+from tests.serving import Settings, connections_in_use
 from tests.temporary_database import Sql
 
 Block: TypeAlias = Callable[[], AbstractAsyncContextManager[Connection]]
@@ -34,6 +33,7 @@ Block: TypeAlias = Callable[[], AbstractAsyncContextManager[Connection]]
 POOL_SIZE = 2
 STATEMENT_TIMEOUT = 1.0  # second
 PID = "SELECT pg_backend_pid()"
+SESSIONS = "SELECT count(*) FROM pg_stat_activity WHERE pid = ANY($1::int[])"
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ async def assert_pool_is_whole(database: Database) -> set[int]:
     async with asyncio.timeout(5):
         pids = await asyncio.gather(*(use() for _ in range(POOL_SIZE)))
     assert len(set(pids)) == POOL_SIZE
-    assert REGISTRY.get_sample_value("database_pool_in_use") == 0
+    assert connections_in_use() == 0
     return set(pids)
 
 
@@ -363,11 +363,20 @@ async def test_cancelled_task_returns_its_place_when_the_server_closed_its_conne
 
     errors = []  # while an exception exists, so do the objects in its traceback
     for steps in range(12):
-        for pid in await assert_pool_is_whole(database):
-            await sql.execute(f"SELECT pg_terminate_backend({pid}, 5000)")
+        pids = list(await assert_pool_is_whole(database))
+        await sql.execute("SELECT pg_terminate_backend(pid) FROM unnest($1::int[]) AS pid", pids)
+        await assert_sessions_end(sql, pids)
         await asyncio.sleep(0.05)  # until the pool has noticed
         errors.append(await cancel(use(), steps))
     await assert_pool_is_whole(database)
+
+
+async def assert_sessions_end(sql: Sql, pids: list[int]) -> None:
+    for _ in range(500):
+        if await sql.fetchval(SESSIONS, pids) == 0:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("the sessions have not ended")
 
 
 async def cancel(
@@ -523,12 +532,7 @@ async def test_server_that_does_not_answer_new_connections_is_given_up_in_time(
 
 
 async def test_database_closes_its_connections(settings: Settings, sql: Sql) -> None:
-    sessions = "SELECT count(*) FROM pg_stat_activity WHERE pid = $1"
     async with Database(settings) as database, database.connection() as connection:
-        pid = await fetch_value(connection, PID)
-        assert await sql.fetchval(sessions, pid) == 1
-    for _ in range(100):
-        if await sql.fetchval(sessions, pid) == 0:
-            break
-        await asyncio.sleep(0.01)
-    assert await sql.fetchval(sessions, pid) == 0
+        pids = [await fetch_value(connection, PID)]
+        assert await sql.fetchval(SESSIONS, pids) == 1
+    await assert_sessions_end(sql, pids)

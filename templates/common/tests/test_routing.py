@@ -1,6 +1,6 @@
 """Routing: HEAD, Allow and the route template in logs and metrics, in mounts as well."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 from httpx2 import AsyncClient
@@ -50,12 +50,20 @@ def server_with(prefix: str) -> Callable[[ASGIApp], ASGIApp]:
     return wrap
 
 
+@pytest.fixture(scope="module", params=PREFIXES)
+async def client_behind_prefix(
+    request: pytest.FixtureRequest, settings: Settings
+) -> AsyncIterator[AsyncClient]:
+    """A client of the service behind each prefix, with the routes of these tests."""
+    async with serve(settings, routes=ROUTES, wrap=server_with(request.param)) as client:
+        yield client
+
+
 def counted(method: str, route: str, status: int) -> float:
     labels = {"method": method, "route": route, "status": str(status)}
     return REGISTRY.get_sample_value("http_requests_total", labels) or 0
 
 
-@pytest.mark.parametrize("prefix", PREFIXES)
 @pytest.mark.parametrize(
     ("method", "path", "status", "route"),
     [
@@ -71,28 +79,25 @@ def counted(method: str, route: str, status: int) -> float:
     ],
 )
 async def test_logs_and_metrics_show_whole_route_template(
-    settings: Settings, prefix: str, method: str, path: str, status: int, route: str
+    client_behind_prefix: AsyncClient, method: str, path: str, status: int, route: str
 ) -> None:
     before = counted(method, route, status)
-    async with serve(settings, routes=ROUTES, wrap=server_with(prefix)) as client:
-        with capture_logs() as lines:
-            assert (await client.request(method, path)).status_code == status
+    with capture_logs() as lines:
+        assert (await client_behind_prefix.request(method, path)).status_code == status
     [line] = [line for line in lines if line["event"] == "request"]
     assert (line["method"], line["route"], line["status"]) == (method, route, status)
     assert counted(method, route, status) == before + 1
 
 
-@pytest.mark.parametrize("prefix", PREFIXES)
 async def test_mount_answers_head_and_names_allowed_methods(
-    settings: Settings, prefix: str
+    client_behind_prefix: AsyncClient,
 ) -> None:
-    async with serve(settings, routes=ROUTES, wrap=server_with(prefix)) as client:
-        assert (await client.get("/test-teams/red/rooms/5")).text == "red 5"
-        head = await client.head("/test-teams/red/rooms/5")
-        assert (head.status_code, head.headers["content-length"]) == (200, "5")
-        refused = await client.put("/test-teams/red/rooms/5")
-        assert_problem(refused, 405)
-        assert refused.headers["allow"] == "DELETE, GET, HEAD"
+    assert (await client_behind_prefix.get("/test-teams/red/rooms/5")).text == "red 5"
+    head = await client_behind_prefix.head("/test-teams/red/rooms/5")
+    assert (head.status_code, head.headers["content-length"]) == (200, "5")
+    refused = await client_behind_prefix.put("/test-teams/red/rooms/5")
+    assert_problem(refused, 405)
+    assert refused.headers["allow"] == "DELETE, GET, HEAD"
 
 
 async def test_fixed_path_allows_the_methods_of_a_parameter_in_its_place(

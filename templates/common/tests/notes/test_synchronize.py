@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 from httpx2 import AsyncClient
-from prometheus_client import REGISTRY
 
 from tests.notes.upstream import Answer, Note, UpstreamStub
-from tests.serving import Settings, assert_problem, serve, serve_on_port
+from tests.serving import Settings, assert_problem, connections_in_use, serve, serve_on_port
 from tests.temporary_database import Sql
 
 
@@ -156,12 +155,12 @@ async def test_synchronization_is_finished_after_the_caller_has_left(
         await called.wait()
         caller.transport.abort()
         await asyncio.sleep(0.1)  # until the service has noticed
-        assert REGISTRY.get_sample_value("database_pool_in_use") == 0
+        assert connections_in_use() == 0
         assert await sql.fetchval(versions) == [1]
         left.set()
     assert await sql.fetchval(versions) == [1, 2]
     assert await sql.fetchval("SELECT title FROM notes") == "ONE"
-    assert REGISTRY.get_sample_value("database_pool_in_use") == 0
+    assert connections_in_use() == 0
 
 
 async def test_waiting_for_the_upstream_needs_no_connection(
