@@ -117,6 +117,7 @@ FILES = [
     "tests/test_app.py",
     "tests/test_constraints.py",
     "tests/test_database.py",
+    "tests/test_database_url.py",
     "tests/test_documentation.py",
     "tests/test_errors.py",
     "tests/test_fields.py",

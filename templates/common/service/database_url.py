@@ -104,88 +104,89 @@ class DatabaseUrl:
 
 def parse_database_url(text: str) -> DatabaseUrl:
     """Read a URL. Raises ValueError, whose message repeats nothing of the password."""
+    netloc, path, parameters = split_url(text)
+    known = {name: value for name, value in parameters.items() if is_known(name, value, parameters)}
+    login, _, hosts = netloc.rpartition("@")
+    user, _, password = login.partition(":")
+    twice = {"user": user, "password": password, "host": hosts, "port": hosts}
+    for name, value in {**twice, "dbname": path, "database": path}.items():
+        if value and name in known:  # libpq would use this one, and asyncpg the other one
+            raise ValueError(f"{name} must not also be a parameter after the ?")
+    check_hosts((hosts or known.get("host", "/")).split(","), known.get("port"))
+    use_system_certificates(known)
+    dbname = known.pop("dbname", "") or known.pop("database", "")
+    path = path or quote(dbname, safe="")
+    if not path:
+        raise ValueError(f"must end with the name of a database: {FORM}")
+    dsn = f"postgresql://{netloc}/{path}?{urlencode(known, quote_via=quote)}".rstrip("?")
+    return DatabaseUrl(dsn, known, read_timeout(parameters))
+
+
+def split_url(text: str) -> tuple[str, str, dict[str, str]]:
+    """Return the user, password and hosts; the name of the database; and the parameters."""
     # `docker run --env-file` keeps quotes, and a file with a secret may end in a line break.
     text = text.strip().strip("'\"").strip()
-    scheme = re.match(r"postgres(ql)?(\+\w+)?://", text)  # SQLAlchemy's has the driver after a +
+    scheme = re.match(r"(?i)postgres(ql)?(\+\w+)?://", text)  # SQLAlchemy's has a driver after a +
     if not scheme:
         raise ValueError(f"must look like {FORM}")
-    text = "postgresql://" + text[scheme.end() :]
     try:
-        parts = urlsplit(text)
-        parameters = dict(parse_qsl(parts.query, strict_parsing=True)) if parts.query else {}
+        parts = urlsplit("postgresql://" + text[scheme.end() :])
         unquote(text, errors="strict")
-        login, _, hosts = parts.netloc.rpartition("@")
-        for host in (hosts or parameters.get("host", "/")).split(","):
-            check_host(host)
     except ValueError:
         raise ValueError(ENCODE) from None
     is_ambiguous = (
         text.count("@") > ("@" in parts.netloc)
         or "#" in text
-        or "/" in parts.path[1:]
         or re.search("%(?![0-9A-Fa-f]{2})|%00", text)
         or not text.isprintable()  # urlsplit leaves line breaks and tabs out
     )
     if is_ambiguous:
         raise ValueError(ENCODE)
+    path = parts.path.removeprefix("/")
+    if "/" in path:
+        raise ValueError("must not contain a / after the name of the database")
     if "+" in parts.query:
         raise ValueError("must not contain a + after the ?: write a space as %20, a + as %2B")
-
-    user, _, password = login.partition(":")
-    # libpq takes the parameter and asyncpg the other.
-    twice = {"user": user, "password": password, "host": hosts, "port": hosts}
-    for name, value in {**twice, "dbname": parts.path[1:], "database": parts.path[1:]}.items():
-        if value and name in parameters:
-            raise ValueError(f"{name} must not also be a parameter after the ?")
-    known = {name: value for name, value in parameters.items() if is_known(name, value, parameters)}
-    check_ports(known)
-    use_system_certificates(known)
-    name = known.pop("dbname", "") or known.pop("database", "")
-    path = parts.path[1:] or quote(name, safe="")
-    if not path:
-        raise ValueError(f"must end with the name of a database: {FORM}")
-    return DatabaseUrl(
-        f"postgresql://{parts.netloc}/{path}?{urlencode(known, quote_via=quote)}".rstrip("?"),
-        known,
-        read_timeout(parameters),
-    )
+    try:
+        parameters = dict(parse_qsl(parts.query, strict_parsing=True)) if parts.query else {}
+    except ValueError:
+        raise ValueError("after the ? there must be NAME=VALUE, joined by &") from None
+    return parts.netloc, path, parameters
 
 
-def check_host(host: str) -> None:
-    """Check a host, with or without a port. A folder is that of a socket."""
-    parts = urlsplit(f"//{host}")
-    if not host.startswith("/") and (not parts.hostname or parts.port == 0):
-        raise ValueError
-
-
-def check_ports(parameters: Mapping[str, str]) -> None:
-    if ports := parameters.get("port", "").split(",") if "port" in parameters else []:
-        if any(not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 65536 for port in ports):
-            raise ValueError("port must be a number from 1 to 65535")
-        if len(ports) not in {1, len(parameters.get("host", "").split(","))}:
-            raise ValueError("there must be one port, or one for each host")
+def check_hosts(hosts: list[str], ports: str | None) -> None:
+    """Check hosts, each of which may have a port or be the folder of a socket."""
+    try:
+        for host in hosts:
+            parts = urlsplit(f"//{host}")
+            if not host.startswith("/") and (not parts.hostname or parts.port == 0 or " " in host):
+                raise ValueError
+        if ports and not all(0 < int(port) < 65536 for port in ports.split(",")):
+            raise ValueError
+    except ValueError:
+        message = f"each host needs a name or address, and each port is from 1 to 65535: {FORM}"
+        raise ValueError(message) from None
+    if ports and ports.count(",") not in {0, len(hosts) - 1}:
+        raise ValueError("there must be one port, or one for each host")
 
 
 def is_known(name: str, value: str, parameters: Mapping[str, str]) -> bool:
-    """Return whether asyncpg or the server understands a parameter. Raises ValueError.
-
-    If it is not needed, the answer is False.
-    """
+    """Return whether asyncpg or the server uses a parameter. Raises ValueError if it is refused."""
     allowed = KNOWN.get(name, NOT_NEEDED.get(name))
-    if allowed is None:
-        if name.lower() in INSTEAD:
-            raise ValueError(f"the parameter {name} cannot be used: {INSTEAD[name.lower()]}")
-        if name.lower() in SERVER_SETTINGS or "." in name:
-            return True
-        if "password" in parameters or not re.fullmatch("[A-Za-z_]{1,40}", name):
-            raise ValueError(ENCODE)  # the name may be the rest of a password
-        raise ValueError(
-            f"the parameter {name} is not known: "
-            f"write a setting of the server as options=-c{name}%3DVALUE"
-        )
-    if allowed and value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(allowed)}")
-    return name in KNOWN
+    if allowed is not None:
+        if allowed and value not in allowed:
+            raise ValueError(f"{name} must be one of: {', '.join(allowed)}")
+        return name in KNOWN
+    if name.lower() in INSTEAD:
+        raise ValueError(f"the parameter {name} cannot be used: {INSTEAD[name.lower()]}")
+    if name.lower() in SERVER_SETTINGS or "." in name:
+        return True
+    if "password" in parameters or not re.fullmatch("[A-Za-z_]{1,40}", name):
+        raise ValueError(ENCODE)  # the name may be the rest of a password
+    raise ValueError(
+        f"the parameter {name} is not known to asyncpg: leave it out or, if it is a setting of the "
+        f"server, write options=-c{name}%3DVALUE"
+    )
 
 
 def use_system_certificates(parameters: dict[str, str]) -> None:
@@ -214,9 +215,9 @@ def check_files(parameters: Mapping[str, str]) -> None:
     mode = parameters.get("sslmode", "prefer")
     if parameters.get("sslnegotiation") == "direct" and mode in {"disable", "allow", "prefer"}:
         raise ValueError("sslnegotiation=direct needs sslmode=require or verify-full")
-    # What asyncpg looks for, too.
     default = os.environ.get("PGSSLROOTCERT") or os.path.expanduser("~/.postgresql/root.crt")
-    if mode.startswith("verify") and not parameters.get("sslrootcert", os.path.exists(default)):
+    has_certificates = "sslrootcert" in parameters or os.path.exists(default)
+    if mode.startswith("verify") and not has_certificates:
         raise ValueError(f"sslmode={mode} needs sslrootcert, a file or the word system")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     for name in parameters.keys() & {"passfile", "sslcert", "sslcrl", "sslkey", "sslrootcert"}:
@@ -227,6 +228,6 @@ def check_files(parameters: Mapping[str, str]) -> None:
                 context.load_verify_locations(parameters[name])
             elif name == "sslcert" and "sslkey" in parameters:
                 password = parameters.get("sslpassword", "")
-                context.load_cert_chain(parameters[name], parameters["sslkey"], lambda: password)
+                context.load_cert_chain(parameters[name], parameters["sslkey"], password)
         except OSError as error:  # ssl.SSLError is one
             raise ValueError(f"the file of {name} cannot be used: {type(error).__name__}") from None

@@ -17,7 +17,12 @@ from service.models import metadata
 from service.settings import DatabaseSettings, InvalidSettings, Settings, read_variables
 
 __all__ = [
-    *("Settings", "assert_problem", "create_app", "find_database_url", "metadata", "serve"),
+    "Settings",
+    "assert_problem",
+    "create_app",
+    "find_database_url",
+    "metadata",
+    "serve",
     "serve_on_port",
 ]
 
