@@ -254,8 +254,10 @@ def names_in(error: BaseException | None) -> dict[str, str]:
 
     error: an error of asyncpg, or one that was raised `from` it. Other errors name nothing.
     """
+    seen: set[int] = set()  # An error can be its own cause.
     while error is not None and not hasattr(error, "constraint_name"):
-        error = error.__cause__
+        seen.add(id(error))
+        error = error.__cause__ if id(error.__cause__) not in seen else None
     fields = {
         "sqlstate": "sqlstate",
         "schema": "schema_name",

@@ -87,16 +87,15 @@ def add_fields(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
 
 def exception_of(event: EventDict) -> BaseException | None:
     """Take the exception out of `exc_info`, which may also be True or what `sys.exc_info` returns."""
-    exception = event.pop("exc_info", None)
-    if isinstance(exception, tuple):
-        exception = exception[1]
-    elif exception and not isinstance(exception, BaseException):
-        exception = sys.exc_info()[1]
-    return exception or None
+    given = event.pop("exc_info", None)
+    if given and not isinstance(given, BaseException | tuple):
+        given = sys.exc_info()
+    parts = given if isinstance(given, tuple) else (given,)
+    return next((part for part in parts if isinstance(part, BaseException)), None)
 
 
 def add_traceback(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
-    if exception := exception_of(event):
+    if (exception := exception_of(event)) is not None:
         put(event, "exception", "".join(traceback.format_exception(exception)).rstrip())
     return event
 
@@ -106,7 +105,7 @@ def summarize_exception(logger: WrappedLogger, name: str, event: EventDict) -> E
 
     Its message may hold SQL and users' data.
     """
-    if exception := exception_of(event):
+    if (exception := exception_of(event)) is not None:
         put(event, "error", type(exception).__name__)
         put(event, "at", frames(exception))
         for field, value in names_in(exception).items():

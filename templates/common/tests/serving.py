@@ -45,12 +45,14 @@ async def serve(
 
 
 @asynccontextmanager
-async def serve_on_port(settings: Settings) -> AsyncIterator[int]:
+async def serve_on_port(settings: Settings, routes: Sequence[BaseRoute] = ()) -> AsyncIterator[int]:
     """Run the service behind uvicorn and yield its port on 127.0.0.1.
 
+    routes: added in front of the service's own.
     At the end the server stops as in production: it finishes the requests that it has begun.
     """
     app = create_app(settings)
+    app.router.routes[:0] = routes
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on"))
     listener = socket.create_server(("127.0.0.1", 0))
     serving = asyncio.create_task(server.serve([listener]))
