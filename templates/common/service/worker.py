@@ -94,6 +94,7 @@ class Worker(UvicornWorker):
         self.config.timeout_graceful_shutdown = max(1, int(self.cfg.graceful_timeout * 0.9))
         trusted = self.cfg.forwarded_allow_ips
         self.config.forwarded_allow_ips = "*" if "*" in trusted else [*trusted, UNIX_SOCKET]
+        self.config.root_path = self.cfg.root_path
         self.heartbeat: asyncio.Task[None] | None = None
 
     async def callback_notify(self) -> None:

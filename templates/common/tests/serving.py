@@ -15,7 +15,15 @@ from service.app import create_app
 from service.models import metadata
 from service.settings import Settings
 
-__all__ = ["Settings", "assert_problem", "create_app", "metadata", "serve", "serve_on_port"]
+__all__ = [
+    "Settings",
+    "assert_problem",
+    "create_app",
+    "metadata",
+    "serve",
+    "serve_on_port",
+    "server_with",
+]
 
 
 @asynccontextmanager
@@ -59,6 +67,19 @@ async def serve_on_port(settings: Settings, routes: Sequence[BaseRoute] = ()) ->
     yield listener.getsockname()[1]
     server.should_exit = True
     await serving
+
+
+def server_with(prefix: str) -> Callable[[ASGIApp], ASGIApp]:
+    """Put each path behind a prefix, as a server does that has a `root_path`."""
+
+    def wrap(app: ASGIApp) -> ASGIApp:
+        async def with_prefix(scope: Scope, receive: Receive, send: Send) -> None:
+            path = prefix + scope["path"]
+            await app({**scope, "root_path": prefix, "path": path}, receive, send)
+
+        return with_prefix
+
+    return wrap
 
 
 def assert_problem(response: Response, status: int) -> dict[str, Any]:
