@@ -95,6 +95,8 @@ class Worker(UvicornWorker):
         trusted = self.cfg.forwarded_allow_ips
         self.config.forwarded_allow_ips = "*" if "*" in trusted else [*trusted, UNIX_SOCKET]
         self.config.root_path = self.cfg.root_path
+        # Without gunicorn's wrapper, which logs an error at a stop, when uvloop has closed them.
+        self.sockets = [listener.sock for listener in self.sockets]
         self.heartbeat: asyncio.Task[None] | None = None
 
     async def callback_notify(self) -> None:
