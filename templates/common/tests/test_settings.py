@@ -70,6 +70,9 @@ def test_environment_overrides_env_file(monkeypatch: pytest.MonkeyPatch) -> None
         ("LOG_LEVEL", HIDDEN),
         ("LOG_FORMAT", HIDDEN),
         ("WEB_CONCURRENCY", "0"),
+        ("WEB_CONCURRENCY", "-1"),
+        ("WEB_CONCURRENCY", "abc"),
+        ("WEB_CONCURRENCY", "99999"),
         ("GRACEFUL_TIMEOUT", "-1"),
     ],
 )
