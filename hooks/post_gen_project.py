@@ -1,5 +1,7 @@
 """Prints what to type next; installs, moves and commits nothing."""
 
+import os
+
 TOOLS = {
     "uv": "uv (https://docs.astral.sh/uv/)",
     "poetry": "Poetry (https://python-poetry.org/)",
@@ -16,3 +18,5 @@ print(
 
 Then read its README.md."""
 )
+if os.name == "nt":
+    print("On Windows, do this in WSL: the commands need make, sh and a Unix.")

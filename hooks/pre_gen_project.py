@@ -5,13 +5,17 @@ import keyword
 import re
 import shlex
 import sys
+from importlib.metadata import PackageNotFoundError, version
 
 # JSON within a raw string, so that this file is valid Python before it is rendered, too. A path in
 # a slug would make cookiecutter create folders outside the project folder, before this hook runs.
 # So cookiecutter.json replaces `project_slug` by a safe name and keeps the answer, `__typed_slug`.
 ANSWERS = json.loads(r"""{{ cookiecutter|tojson }}""")
 
+OLDEST_COOKIECUTTER = (2, 2)
 LONGEST = 40
+# cookiecutter shows a traceback when a hook exits.
+LAST_LINE = "The first line is the reason. What cookiecutter prints below is the same failure."
 # TOML allows none of these in a string. White space is not among them: it becomes one space.
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff]")
 
@@ -42,6 +46,16 @@ DISTRIBUTIONS = {name.strip("_").replace("_", "-") for name in MODULES} | set(
     pyyaml rpds-py uv uv-build
     """.split()
 )
+
+
+def old_cookiecutter() -> str | None:
+    """Return the version of cookiecutter if it is too old. This hook runs in its environment."""
+    try:
+        installed = version("cookiecutter")
+    except PackageNotFoundError:
+        return None
+    numbers = tuple(int(number) for number in re.findall(r"\d+", installed)[:2])
+    return installed if numbers < OLDEST_COOKIECUTTER else None
 
 
 def slugified(text: str, separator: str) -> str:
@@ -105,6 +119,10 @@ def quoted(text: str) -> str:
     return repr("".join(char if char.isprintable() else "?" for char in text[:LONGEST]))
 
 
+if installed := old_cookiecutter():
+    sys.exit(
+        f"cookiecutter {installed} is too old for this template: install 2.2 or later.\n{LAST_LINE}"
+    )
 TYPED = ANSWERS | {"project_slug": ANSWERS["__typed_slug"]}
 if corrected := corrections():
     variable, (problem, works) = next(iter(corrected.items()))
@@ -115,5 +133,5 @@ if corrected := corrections():
     sys.exit(
         f"{variable} {quoted(TYPED[variable])} {problem}: "
         f"type another, such as {quoted(works)}.\n"
-        f"Or, with your other answers as they are: {command}"
+        f"Or, with your other answers as they are: {command}\n{LAST_LINE}"
     )

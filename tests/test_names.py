@@ -134,6 +134,7 @@ def test_refusal_is_printed_before_a_traceback_and_leaves_nothing_behind(
         text=True,
     )
     assert done.returncode != 0
+    assert "\nThe first line is the reason." in done.stderr.partition("Traceback")[0]
     assert done.stderr.startswith(f"project_slug {slug[:40]!r} is not a slug of at most 40 ")
     folders = {path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("*/**/*")}
     assert {path for path in folders if not path.startswith("home/")} == {"project/out"}

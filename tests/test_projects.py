@@ -83,6 +83,7 @@ FILES = [
     "src/notes_service/notes/synchronize.py",
     "src/notes_service/notes/upstream.py",
     "src/notes_service/openapi.py",
+    "src/notes_service/paths.py",
     "src/notes_service/postgres.py",
     "src/notes_service/py.typed",
     "src/notes_service/requests.py",

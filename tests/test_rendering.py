@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from jinja2 import Environment
 
 from tests.choices import CHOICES, CONTEXT, PROJECTS, ROOT
 from tests.test_projects import contents
@@ -105,3 +106,39 @@ def test_cruft_renders_the_same_bytes(
     created = contents(tmp_path / "notes-service")
     del created[".cruft.json"]
     assert created == contents(render(**PROJECTS[-1]))
+
+
+def run_hook(name: str, before: str) -> subprocess.CompletedProcess[str]:
+    """Run a hook with the default answers, after the line `before`."""
+    source = (ROOT / "hooks" / f"{name}_gen_project.py").read_text()
+    answers = {
+        **{choice: values[0] for choice, values in CHOICES.items()},
+        **dict.fromkeys(["project_name", "description", "author_name"], "one"),
+        **{"project_slug": "notes-x", "__typed_slug": "notes-x", "package_name": "notes_x"},
+    }
+    hook = Environment(autoescape=False).from_string(source).render(cookiecutter=answers)  # noqa: S701
+    return subprocess.run(
+        [sys.executable, "-c", f"{before}\n{hook}"], capture_output=True, text=True
+    )
+
+
+@pytest.mark.parametrize("version", ["1.7.3", "2.1.1", "2.2.0", "2.10", "3.0rc1"])
+def test_cookiecutter_that_is_too_old_is_refused_in_one_line(version: str) -> None:
+    """An older one does not find the files that a project includes, and says so in a riddle."""
+    before = f"import importlib.metadata\nimportlib.metadata.version = lambda name: {version!r}"
+    done = run_hook("pre", before)
+    if version.startswith(("1.", "2.1.")):
+        assert done.returncode == 1
+        reason = f"cookiecutter {version} is too old for this template: install 2.2 or later."
+        assert done.stderr.splitlines()[0] == reason
+    else:
+        assert (done.returncode, done.stderr) == (0, "")
+    assert "cookiecutter 2.2 or later" in (ROOT / "README.md").read_text()
+
+
+def test_only_systems_that_can_run_a_project_are_named(rendered: Callable[..., Path]) -> None:
+    for readme in (ROOT, rendered()):
+        assert "You need Linux, macOS or WSL" in (readme / "README.md").read_text()
+    assert "WSL" not in run_hook("post", "").stdout
+    lines = run_hook("post", "import os; os.name = 'nt'").stdout.splitlines()
+    assert lines[-1] == "On Windows, do this in WSL: the commands need make, sh and a Unix."

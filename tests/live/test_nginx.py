@@ -149,3 +149,38 @@ def test_nginx_serves_tls_with_its_commented_block(default_deployment: Deploymen
     assert there.headers["strict-transport-security"] == "max-age=63072000"
     assert there.headers["x-content-type-options"] == "nosniff"
     stop(master)
+
+
+def test_everything_is_served_under_a_prefix_as_documented(default_deployment: Deployment) -> None:
+    project = default_deployment.project
+    docs = (project / "docs/deployment.md").read_text()
+    [location] = re.findall(r"^```nginx\n(.*?)^```$", docs, re.MULTILINE | re.DOTALL)
+    [denied] = re.findall(r"`(\^/api/.*)`", docs)
+    [flags] = re.findall(r"Add `(--root-path .*?)` to gunicorn's command", docs)
+    nginx = (project / "deploy/nginx.conf").read_text()
+    [root] = re.findall(r"^ +location / \{.*?\}\n", nginx, re.MULTILINE | re.DOTALL)
+    changes = {root: location, "^/(metrics|health/ready)/?$": denied}
+    port = default_deployment.start_nginx("prefix", changes)
+    master = default_deployment.start_gunicorn(*flags.split(), ALLOWED_HOSTS="127.0.0.1")
+
+    def ask(method: str, path: str, **options: object) -> Response:
+        return default_deployment.ask(method, path, port=port, **options)
+
+    created = ask("POST", "/api/notes", json={"title": "one"})
+    assert created.status_code == 201
+    assert created.headers["location"].startswith("/api/notes/")
+    assert ask("GET", created.headers["location"]).json() == created.json()
+    ask("POST", "/api/notes", json={"title": "two"})
+    following = ask("GET", "/api/notes?limit=1").json()["next"]
+    assert len(ask("GET", following).json()["items"]) == 1
+    assert ask("GET", "/api/openapi.json").json()["servers"] == [{"url": "/api"}]
+    assert ask("GET", "/api/docs").status_code == 200
+    assert ask("GET", "/api/health/live").status_code == 200
+    for path in ("/api/metrics", "/api/health/ready"):
+        problem(ask("GET", path), 403)
+        probe = default_deployment.ask(
+            "GET", path.removeprefix("/api"), port=default_deployment.port
+        )
+        assert probe.status_code == 200
+    problem(ask("GET", "/notes"), 404)
+    stop(master)

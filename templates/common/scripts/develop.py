@@ -10,10 +10,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 
+import uvicorn
 from dotenv import dotenv_values
 
 from service.settings import InvalidSettings
@@ -45,8 +48,7 @@ def alembic(*arguments: str) -> None:
 
 def serve(port: int) -> None:
     print(f"Serving until Ctrl-C: http://127.0.0.1:{port}/docs", flush=True)
-    command = [*PYTHON, "uvicorn", APP, "--port", str(port)]
-    server = subprocess.Popen([*command, "--reload", "--reload-dir", "src"])
+    server = subprocess.Popen([*PYTHON, "scripts.develop", "server", "--port", str(port)])
     try:
         if server.wait():
             raise SystemExit(server.returncode)
@@ -55,15 +57,33 @@ def serve(port: int) -> None:
         server.wait()
 
 
+def stop_with_parent() -> None:
+    """Let this process end like after Ctrl-C when its parent has ended, even if that was killed."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    Thread(target=watch, daemon=True).start()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("run").add_argument("--port", type=int, default=8000)
+    commands.add_parser("server").add_argument("--port", type=int)  # what `run` starts
     commands.add_parser("migrate")
     commands.add_parser("migration").add_argument("message")
     arguments = parser.parse_args()
     if arguments.command == "migration" and not arguments.message:
         raise SystemExit('A migration needs a message: make migration m="what changed"')
+    if arguments.command in ("run", "server"):
+        stop_with_parent()
+    if arguments.command == "server":
+        uvicorn.run(APP, port=arguments.port, reload=True, reload_dirs=["src"])
+        return
 
     try:
         variables = read_variables()

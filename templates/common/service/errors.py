@@ -275,7 +275,9 @@ def names_in(error: BaseException | None) -> dict[str, str]:
 
     error: an error of asyncpg, or one that was raised `from` it. Other errors name nothing.
     """
-    while error is not None:
+    seen: set[int] = set()  # An error can be its own cause.
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
         error = main_error(error)
         if hasattr(error, "constraint_name"):
             break

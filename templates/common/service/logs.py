@@ -1,9 +1,20 @@
-"""Structured logs: JSON in production, colours on a console."""
+"""Structured logs: JSON in production, colours on a console.
 
+No call of a logger raises, and no value that it is given is lost: a value that JSON cannot hold is
+written as its repr, and a field with a name that we need ourselves gets an underscore at its end.
+"""
+
+import io
 import logging
 import sys
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from functools import wraps
+from math import isfinite
+from typing import Any
 
 import orjson
 import structlog
@@ -15,21 +26,78 @@ from .settings import Settings
 # The id of the current request.
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
+DEEPEST = 50  # levels of lists and dictionaries in a line; what is deeper is written as its repr
 
-def add_request_id(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
+# The parameters of structlog's methods, which a caller's fields must not be called.
+PARAMETERS = frozenset({"self", "event", "method_name"})
+METHODS = ("debug", "info", "msg", "warning", "warn", "error", "critical", "fatal", "exception")
+
+# The attributes of every record of `logging`. uvicorn adds its message in colours.
+RECORD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "color_message"}
+
+
+def put(event: EventDict, name: str, value: object) -> None:
+    """Set a field. If there is one of this name already, that one gets an underscore at its end."""
+    if name in event:
+        put(event, f"{name}_", event[name])
+    event[name] = value
+
+
+def safe_repr(value: object) -> str:
+    try:
+        return repr(value)
+    except Exception as error:
+        return f"<{type(value).__name__}: its repr raises {type(error).__name__}>"
+
+
+def plain(value: object, parents: tuple[int, ...] = ()) -> Any:
+    """Return `value` as JSON can hold it. What JSON does not have is replaced by its repr.
+
+    parents: the ids of the lists and dictionaries around `value`, which it may contain again.
+    """
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()  # for halves of surrogate pairs
+    if isinstance(value, float) and not isfinite(value):
+        return repr(value)  # orjson would write null
+    if isinstance(value, dict | list) or type(value) is tuple:
+        if id(value) in parents or len(parents) == DEEPEST:
+            return plain(safe_repr(value))
+        parents = (*parents, id(value))
+        if not isinstance(value, dict):
+            return [plain(item, parents) for item in value]
+        fields: dict[str, object] = {}
+        for key, item in value.items():
+            put(fields, str(plain(key)), plain(item, parents))
+        return fields
+    try:
+        # orjson has a form for dates, UUIDs, members of an Enum and dataclasses.
+        return orjson.loads(orjson.dumps(value, default=safe_repr, option=orjson.OPT_UTC_Z))
+    except Exception:
+        return plain(safe_repr(value))
+
+
+def add_fields(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
     current = request_id.get()
     if current is not None:
-        event["request_id"] = current
+        put(event, "request_id", current)
+    put(event, "level", name)
+    put(event, "timestamp", datetime.now(UTC))
     return event
 
 
-def write_json(logger: WrappedLogger, name: str, event: EventDict) -> str:
-    """Render a line in one step: a chain of structlog's own processors takes twice as long."""
-    if "exc_info" in event:
-        event = structlog.processors.format_exc_info(logger, name, event)
-    event["timestamp"] = datetime.now(UTC)
-    event["message"] = event.pop("event")
-    return orjson.dumps(event, default=repr, option=orjson.OPT_UTC_Z).decode()
+def exception_of(event: EventDict) -> BaseException | None:
+    """Take the exception out of `exc_info`, which may also be True or what `sys.exc_info` returns."""
+    given = event.pop("exc_info", None)
+    if given and not isinstance(given, BaseException | tuple):
+        given = sys.exc_info()
+    parts = given if isinstance(given, tuple) else (given,)
+    return next((part for part in parts if isinstance(part, BaseException)), None)
+
+
+def add_traceback(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
+    if (exception := exception_of(event)) is not None:
+        put(event, "exception", "".join(traceback.format_exception(exception)).rstrip())
+    return event
 
 
 def summarize_exception(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
@@ -37,14 +105,103 @@ def summarize_exception(logger: WrappedLogger, name: str, event: EventDict) -> E
 
     Its message may hold SQL and users' data.
     """
-    exception = event.pop("exc_info", None)
-    if isinstance(exception, tuple):  # in the lines of libraries
-        exception = exception[1]
-    if isinstance(exception, BaseException):
+    if (exception := exception_of(event)) is not None:
         exception = main_error(exception)
-        event["error"], event["at"] = type(exception).__name__, frames(exception)
-        event.update(names_in(exception))
+        put(event, "error", type(exception).__name__)
+        put(event, "at", frames(exception))
+        for field, value in names_in(exception).items():
+            put(event, field, value)
     return event
+
+
+def write_json(logger: WrappedLogger, name: str, event: EventDict) -> str:
+    """Render a line in one step: a chain of structlog's own processors takes twice as long."""
+    put(event, "message", event.pop("event", None))
+    try:
+        line = orjson.dumps(event, default=safe_repr, option=orjson.OPT_UTC_Z)
+    except TypeError:  # a key that is no string, a number of more than 64 bits, a circle
+        line = b"null"
+    if b"null" in line:  # This may have been a NaN.
+        line = orjson.dumps(plain(event), option=orjson.OPT_UTC_Z)
+    return line.decode()
+
+
+def write_text(render: Processor) -> Processor:
+    """Return a processor that renders for a console, also what has no repr."""
+
+    def write(logger: WrappedLogger, name: str, event: EventDict) -> Any:
+        try:
+            return render(logger, name, {**event})
+        except Exception:
+            return render(logger, name, {key: str(plain(event[key])) for key in event})
+
+    return write
+
+
+def any_call(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a method of structlog's logger take calls that it would answer with a TypeError.
+
+    Such calls have a field that is called like a parameter of the method, or arguments that do not
+    fit the message.
+    """
+
+    @wraps(method)
+    def call(self: Any, /, *arguments: Any, **fields: Any) -> Any:
+        message, *values = arguments or [fields.pop("event", None)]
+        for name in PARAMETERS & fields.keys():
+            put(fields, f"{name}_", fields.pop(name))
+        if values:
+            try:
+                one = len(values) == 1 and isinstance(values[0], Mapping)
+                message %= values[0] if one else tuple(values)
+            except Exception:
+                put(fields, "arguments", values)
+        return method(self, message, **fields)
+
+    return call
+
+
+def logger_class(level: int) -> Any:
+    """Return structlog's class of loggers for this level, changed so that no call raises."""
+    base: Any = structlog.make_filtering_bound_logger(level)
+
+    def log(self: Any, level: int, /, *arguments: Any, **fields: Any) -> Any:
+        name = logging.getLevelName(min(max(level // 10, 1), 5) * 10)
+        return getattr(self, name.lower())(*arguments, **fields)
+
+    def proxy_to_logger(self: Any, *arguments: Any, **fields: Any) -> None:
+        try:
+            base._proxy_to_logger(self, *arguments, **fields)  # noqa: SLF001
+        except Exception:  # The disk is full, or nobody reads our output any more.
+            with suppress(Exception):
+                traceback.print_exc()
+
+    methods = [*METHODS, *(f"a{name}" for name in METHODS)]
+    wrapped = {name: any_call(getattr(base, name)) for name in methods}
+    return type("Logger", (base,), {**wrapped, "log": log, "_proxy_to_logger": proxy_to_logger})
+
+
+class LibraryFormatter(logging.Formatter):
+    """Formats the lines of libraries like those of the service."""
+
+    def __init__(self, processors: Iterable[Processor]) -> None:
+        super().__init__()
+        self.processors = processors
+
+    def format(self, record: logging.LogRecord) -> str:
+        # What a library passes as `extra` is in the attributes of the record.
+        event: Any = {str(key): vars(record)[key] for key in vars(record) if key not in RECORD}
+        try:
+            put(event, "event", record.getMessage())
+        except Exception:  # The arguments do not fit the message.
+            put(event, "event", record.msg)
+            put(event, "arguments", record.args)
+        put(event, "exc_info", record.exc_info)
+        if record.stack_info:
+            put(event, "stack", record.stack_info)
+        for process in self.processors:
+            event = process(None, record.levelname.lower(), event)
+        return str(event)
 
 
 def configure(settings: Settings) -> None:
@@ -53,35 +210,26 @@ def configure(settings: Settings) -> None:
     Tracebacks are shown on a console, and in JSON at the level `debug`.
     """
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
-    shared: list[Processor] = [
-        add_request_id,
-        structlog.stdlib.add_log_level,
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
+    processors: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.StackInfoRenderer(additional_ignores=[__name__]),
+        add_fields,
     ]
-    render: list[Processor]
     if settings.log_format == "json":
-        if level > logging.DEBUG:
-            shared.append(summarize_exception)
-        render = [write_json]
+        processors += [add_traceback if level == logging.DEBUG else summarize_exception, write_json]
     else:
-        render = [
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.dev.ConsoleRenderer(
-                colors=sys.stdout.isatty(), exception_formatter=structlog.dev.plain_traceback
-            ),
-        ]
+        console = structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())
+        processors += [add_traceback, write_text(console)]
     structlog.configure(
-        processors=[*shared, *render],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
+        processors=processors,
+        wrapper_class=logger_class(level),
         logger_factory=structlog.WriteLoggerFactory(sys.stdout),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render],
-        )
-    )
+    handler.setFormatter(LibraryFormatter(processors))
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from . import metrics
 from .errors import DETAILS, problem, unexpected
 from .logs import request_id
+from .paths import root_path
 from .route_table import route_path, route_table
 from .settings import Settings
 
@@ -42,10 +43,13 @@ class RequestLogMiddleware:
         if not SANE_ID.fullmatch(current_id):
             current_id = token_hex(16).encode()
         request_id.set(current_id.decode())
+        prefix = scope.get("root_path", "").strip("/")
+        root_path.set(f"/{prefix}" if prefix else "")
         # The labels are what the service knows, not what callers invent.
         method = scope["method"] if scope["method"] in METHODS else "other"
         route = route_table(scope["app"]).template(method, route_path(scope))
         status = 0  # of a request that is never answered
+        finished = False
         started = perf_counter()
 
         async def send_with_id(message: Message) -> None:
@@ -54,10 +58,18 @@ class RequestLogMiddleware:
                 status = message["status"]
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", current_id)]
             await send(message)
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                finish()
 
-        try:
-            await self.app(scope, receive, send_with_id)
-        finally:
+        def finish() -> None:
+            """Log and measure the request once, when the last byte of its answer is sent.
+
+            Background tasks run afterwards, and an answer that breaks off has no last byte.
+            """
+            nonlocal finished
+            if finished:
+                return
+            finished = True
             seconds = perf_counter() - started
             requests, durations = metrics.request_metrics(method, route, status)
             requests.inc()
@@ -69,6 +81,11 @@ class RequestLogMiddleware:
                 status=status,
                 milliseconds=round(seconds * 1000, 3),
             )
+
+        try:
+            await self.app(scope, receive, send_with_id)
+        finally:
+            finish()
 
 
 class ProblemDetailsMiddleware:
@@ -167,7 +184,7 @@ class AllowedHostsMiddleware(TrustedHostMiddleware):
     """Refuses requests for other hosts, except probes."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] in PROBES:
+        if scope["type"] == "http" and route_path(scope) in PROBES:
             await self.app(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)

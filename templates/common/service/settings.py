@@ -171,5 +171,7 @@ class Settings(DatabaseSettings):
         Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(lower_case)
     ] = "info"
     log_format: Annotated[Literal["json", "console"], BeforeValidator(lower_case)] = "json"
-    web_concurrency: Annotated[int, Field(ge=1)] = Field(default_factory=default_web_concurrency)
+    web_concurrency: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default_factory=default_web_concurrency
+    )
     graceful_timeout: Annotated[int, Field(ge=1)] = 30

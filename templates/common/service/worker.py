@@ -94,6 +94,9 @@ class Worker(UvicornWorker):
         self.config.timeout_graceful_shutdown = max(1, int(self.cfg.graceful_timeout * 0.9))
         trusted = self.cfg.forwarded_allow_ips
         self.config.forwarded_allow_ips = "*" if "*" in trusted else [*trusted, UNIX_SOCKET]
+        self.config.root_path = self.cfg.root_path
+        # Without gunicorn's wrapper, which logs an error at a stop, when uvloop has closed them.
+        self.sockets = [listener.sock for listener in self.sockets]
         self.heartbeat: asyncio.Task[None] | None = None
 
     async def callback_notify(self) -> None:

@@ -28,6 +28,7 @@ __all__ = [
     "metadata",
     "serve",
     "serve_on_port",
+    "server_with",
 ]
 
 
@@ -66,12 +67,14 @@ async def serve(
 
 
 @asynccontextmanager
-async def serve_on_port(settings: Settings) -> AsyncIterator[int]:
+async def serve_on_port(settings: Settings, routes: Sequence[BaseRoute] = ()) -> AsyncIterator[int]:
     """Run the service behind uvicorn and yield its port on 127.0.0.1.
 
+    routes: added in front of the service's own.
     At the end the server stops as in production: it finishes the requests that it has begun.
     """
     app = create_app(settings)
+    app.router.routes[:0] = routes
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on"))
     listener = socket.create_server(("127.0.0.1", 0))
     serving = asyncio.create_task(server.serve([listener]))
@@ -84,6 +87,19 @@ def connections_in_use() -> float:
     """Return the number of connections that are checked out of the pools of this process."""
     [metric] = pool_in_use.collect()  # all metrics of the registry would take much longer
     return metric.samples[0].value
+
+
+def server_with(prefix: str) -> Callable[[ASGIApp], ASGIApp]:
+    """Put each path behind a prefix, as a server does that has a `root_path`."""
+
+    def wrap(app: ASGIApp) -> ASGIApp:
+        async def with_prefix(scope: Scope, receive: Receive, send: Send) -> None:
+            path = prefix + scope["path"]
+            await app({**scope, "root_path": prefix, "path": path}, receive, send)
+
+        return with_prefix
+
+    return wrap
 
 
 def assert_problem(response: Response, status: int) -> dict[str, Any]:

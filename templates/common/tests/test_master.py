@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import sys
+from asyncio.subprocess import PIPE
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -15,6 +16,7 @@ from gunicorn.errors import HaltServer
 from service import master
 from service.settings import Settings
 
+from tests.process import CONFIG
 from tests.temporary_database import Sql
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
@@ -55,6 +57,19 @@ def test_invalid_setting_at_reload_halts_server_in_order(monkeypatch: pytest.Mon
         master.load_settings()
     assert halted.value.reason.startswith("Not reloaded: DATABASE_POOL_SIZE: ")
     assert halted.value.exit_status == 1
+
+
+@pytest.mark.parametrize("value", ["abc", "", "1e3", "0", "99999"])
+async def test_wrong_number_of_workers_ends_start_and_is_named(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    """gunicorn reads this variable before our configuration, and shows a traceback if it must."""
+    monkeypatch.setenv("WEB_CONCURRENCY", value)
+    gunicorn = [sys.executable, "-m", "gunicorn", "--config", str(CONFIG), "--check-config", "app"]
+    process = await asyncio.create_subprocess_exec(*gunicorn, stderr=PIPE)
+    _, errors = await process.communicate()
+    assert process.returncode == 1
+    assert b"WEB_CONCURRENCY" in errors
 
 
 async def test_limit_is_what_the_server_has_for_ordinary_users(

@@ -1,6 +1,6 @@
-"""Routing: HEAD, Allow and the route template in logs and metrics, in mounts as well."""
+"""Routing: HEAD, Allow and route templates, in mounts and behind a prefix as well."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 from httpx2 import AsyncClient
@@ -8,10 +8,11 @@ from prometheus_client import REGISTRY
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
-from starlette.types import ASGIApp, Receive, Scope, Send
 from structlog.testing import capture_logs
 
-from tests.serving import Settings, assert_problem, serve
+from service.paths import path_to
+
+from tests.serving import Settings, assert_problem, serve, server_with
 
 
 async def show(request: Request) -> Response:
@@ -35,19 +36,6 @@ ROUTES = [
     Mount("/test-files", app=PlainTextResponse("a file")),
 ]
 PREFIXES = ["", "/api"]
-
-
-def server_with(prefix: str) -> Callable[[ASGIApp], ASGIApp]:
-    """Put each path behind a prefix, as a server does that has a `root_path`."""
-
-    def wrap(app: ASGIApp) -> ASGIApp:
-        async def with_prefix(scope: Scope, receive: Receive, send: Send) -> None:
-            path = prefix + scope["path"]
-            await app({**scope, "root_path": prefix, "path": path}, receive, send)
-
-        return with_prefix
-
-    return wrap
 
 
 @pytest.fixture(scope="module", params=PREFIXES)
@@ -118,3 +106,31 @@ async def test_every_path_answers_head_as_it_answers_get(client: AsyncClient) ->
         path = template.replace("{", "").replace("}", "")
         expected = (await client.get(path)).status_code if "get" in operations else 405
         assert (await client.head(path)).status_code == expected, template
+
+
+@pytest.mark.parametrize("prefix", ["", "/api", "/api/", "/a/b"])
+async def test_paths_for_callers_begin_with_the_prefix_of_the_server(
+    settings: Settings, prefix: str
+) -> None:
+    async def create(request: Request) -> Response:
+        return Response(status_code=201, headers={"Location": path_to("test-items", 7)})
+
+    route = Mount("/test-mount", routes=[Route("/test-items", create, methods=["POST"])])
+    async with serve(settings, routes=[route], wrap=server_with(prefix)) as client:
+        created = await client.post("/test-mount/test-items")
+        assert created.headers["location"] == f"{prefix.rstrip('/')}/test-items/7"
+        schema = (await client.get("/openapi.json")).json()
+        assert schema["servers"] == [{"url": prefix.rstrip("/") or "/"}]
+        page = (await client.get("/docs")).text
+        assert 'url: "openapi.json"' in page  # relative, so it needs no prefix
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+async def test_probes_are_answered_for_any_host_behind_a_prefix(
+    settings: Settings, prefix: str
+) -> None:
+    hosts = ("api.example.com",)
+    async with serve(settings, wrap=server_with(prefix), allowed_hosts=hosts) as client:
+        for path in ("/health/live", "/health/ready", "/metrics"):
+            assert (await client.get(path)).status_code == 200
+        assert_problem(await client.get("/openapi.json"), 400)

@@ -127,6 +127,9 @@ def test_setting_of_ones_own_that_is_not_json_is_named(monkeypatch: pytest.Monke
         ("LOG_LEVEL", HIDDEN),
         ("LOG_FORMAT", HIDDEN),
         ("WEB_CONCURRENCY", "0"),
+        ("WEB_CONCURRENCY", "-1"),
+        ("WEB_CONCURRENCY", "abc"),
+        ("WEB_CONCURRENCY", "99999"),
         ("GRACEFUL_TIMEOUT", "-1"),
     ],
 )

@@ -192,6 +192,10 @@ def test_worker_trusts_unix_socket_and_listed_addresses(
     assert worker(forwarded_allow_ips=allowed).config.forwarded_allow_ips == trusted
 
 
+def test_worker_has_the_root_path_of_gunicorn(worker: Callable[..., Any]) -> None:
+    assert worker(root_path="/api").config.root_path == "/api"
+
+
 async def test_heartbeat_goes_on_without_further_calls(worker: Callable[..., Any]) -> None:
     stopping = worker()
     await stopping.callback_notify()

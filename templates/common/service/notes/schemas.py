@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ..etags import MAX_VERSION
 from ..fields import BIGINT_END, Digits, Flag, Limit, NotNull, Text
+from ..paths import path_to
 
 # The operations on a new note, by the names of their handlers.
 LINKS: dict[str, Any] = {
@@ -94,7 +95,7 @@ class NotePage(BaseModel):
         """Return a page of `query.limit` notes; one note more means that there is a next page."""
         page = cls.model_validate({"items": notes[: query.limit], "next": None})
         if len(notes) > query.limit:
-            page.next = f"/notes?limit={query.limit}&after={page.items[-1].id}"
+            page.next = f"{path_to('notes')}?limit={query.limit}&after={page.items[-1].id}"
             if query.synchronized is not None:
                 page.next += f"&synchronized={str(query.synchronized).lower()}"
         return page
@@ -110,5 +111,5 @@ class RevisionPage(BaseModel):
         page = cls.model_validate({"items": revisions[: query.limit], "next": None})
         if len(revisions) > query.limit:
             parameters = f"limit={query.limit}&before={page.items[-1].version}"
-            page.next = f"/notes/{note_id}/revisions?{parameters}"
+            page.next = f"{path_to('notes', note_id, 'revisions')}?{parameters}"
         return page

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from httpx2 import AsyncClient
 
-from tests.serving import assert_problem
+from tests.serving import Settings, assert_problem, serve, server_with
 from tests.temporary_database import Sql
 
 HIDDEN = "hunter2"
@@ -107,6 +107,17 @@ async def test_list_returns_pages_of_notes_in_order_of_id(
         " SELECT 'title', '', CASE i % 2 WHEN 0 THEN now() END FROM generate_series(1, 6) AS i"
     )
     assert await pages(client, path, "id") == expected
+
+
+async def test_links_begin_with_the_prefix_of_the_server(settings: Settings, sql: Sql) -> None:
+    async with serve(settings, wrap=server_with("/api")) as client:
+        created = await client.post("/notes", json={"title": "one"})
+        assert created.headers["location"] == "/api/notes/1"
+        await client.post("/notes", json={"title": "two"})
+        await client.patch("/notes/1", json={"title": "three"})
+        for path in ("/notes?limit=1", "/notes/1/revisions?limit=1"):
+            link = (await client.get(path)).json()["next"]
+            assert link.startswith(f"/api{path}&")
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,6 @@ def create_app(settings: Settings) -> FastAPI:
     app = Service(
         title="{{ cookiecutter.__title }}",
         description="{{ cookiecutter.__description }}",
-        servers=[{"url": "/"}],
         lifespan=lifespan(settings, [domain.lifespan for domain in DOMAINS if domain.lifespan]),
         middleware=[*middleware(settings), Middleware(HeadMiddleware)],
         exception_handlers={**handlers, RequestValidationError: on_invalid, 400: on_unreadable},

@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from .errors import Problem
+from .paths import path_to
 
 REFERENCE = "#/components/schemas/{model}"
 
@@ -45,5 +46,6 @@ class Service(FastAPI):
         problem = Problem.model_json_schema(ref_template=REFERENCE)
         models = schema.setdefault("components", {}).setdefault("schemas", {})
         models.update({**problem.pop("$defs"), "Problem": problem})
+        schema["servers"] = [{"url": path_to() or "/"}]
         schema["security"] = []  # none, except for operations that name their own
         return schema

@@ -12,6 +12,7 @@ from .lifespan import lifespan
 from .metrics import metrics
 from .middleware import middleware
 from .openapi import openapi
+from .paths import path_to
 from .settings import Settings
 
 
@@ -24,7 +25,7 @@ def create_app(settings: Settings) -> Starlette:
     )
 
     async def openapi_json(request: Request) -> Response:
-        return JSONResponse(schema)
+        return JSONResponse({**schema, "servers": [{"url": path_to() or "/"}]})
 
     app = Starlette(
         routes=[
