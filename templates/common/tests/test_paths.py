@@ -25,18 +25,16 @@ ROUTES = [
 ]
 
 
-@pytest.mark.parametrize(
-    "name", ["plain", "größe", "日本", "a b", "50%", "a/b", "a?b#c", "a\r\nX-Other: b", "%C3%BC"]
-)
+@pytest.mark.parametrize("name", ["plain", "größe", "日本", "a b", "50%", "a/b", "a?b#c", "%C3%BC"])
 async def test_location_leads_to_the_resource(settings: Settings, name: str) -> None:
     async with serve(settings, routes=ROUTES) as client:
         created = await client.post("/test-tags", content=name.encode())
         assert created.status_code == 201
         location = created.headers["location"]
         assert location.isascii()
-        assert "x-other" not in created.headers
         assert (await client.get(location)).text == name
 
 
-def test_numbers_are_as_they_are() -> None:
-    assert path_to("cities", 7, "streets") == "/cities/7/streets"
+def test_path_has_no_line_breaks() -> None:
+    """They would end the header, and what follows would be another one."""
+    assert path_to("cities", 7, "a\r\nX-Other: b") == "/cities/7/a%0D%0AX-Other%3A%20b"

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from ..etags import etag, is_known
 from ..fields import Id
 from ..openapi import header, links, problems
+from ..paths import path_to
 from ..requests import DatabaseDependency, IfMatch
 from ..retry import retry_on_conflict
 from . import queries, schemas
@@ -71,7 +72,7 @@ async def create_note(
     """Store a note and its first revision."""
     async with database.transaction() as transaction:
         note = await queries.create(transaction, content.title, content.body)
-    response.headers["Location"] = f"/notes/{note.id}"
+    response.headers["Location"] = path_to("notes", note.id)
     response.headers["ETag"] = etag(note.version)
     return schemas.Note.model_validate(note)
 

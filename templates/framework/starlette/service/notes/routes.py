@@ -10,6 +10,7 @@ from starlette.routing import Route
 from .. import openapi
 from ..etags import etag, is_known, versions
 from ..fields import Id
+from ..paths import path_to
 from ..requests import answer, read
 from ..retry import retry_on_conflict
 from . import queries, schemas
@@ -68,7 +69,7 @@ async def create_note(request: Request[NotesState]) -> Response:
     database = request.state["database"]
     async with database.transaction() as transaction:
         note = await queries.create(transaction, content.title, content.body)
-    headers = {"Location": f"/notes/{note.id}", "ETag": etag(note.version)}
+    headers = {"Location": path_to("notes", note.id), "ETag": etag(note.version)}
     return answer(schemas.Note.model_validate(note), 201, headers)
 
 
