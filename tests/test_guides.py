@@ -93,7 +93,8 @@ def test_guides_can_be_followed_after_the_example_is_removed(
 
     with user.serve(run, f"{url}/health/ready", PORT=port):
         paths = json.loads(get(f"{url}/openapi.json") or b"")["paths"]
-    assert {"/authors", "/books/{book_id}", "/cities", "/ratings/{product_id}"} <= paths.keys()
+    added = {"/authors", "/books/{book_id}", "/products", "/cities", "/ratings/{product_id}"}
+    assert added <= paths.keys()
 
 
 def check_and_test(user: ProjectUser, commands: str) -> None:
