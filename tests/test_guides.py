@@ -30,7 +30,13 @@ LOCKS = {"uv.lock", "poetry.lock", "requirements.txt", "requirements-dev.txt"}
 WITHOUT_GUIDES = [
     project for project in PROJECTS if any(project.items() >= pair.items() for pair in PAIRS)
 ]
-GUIDES = ["add-a-domain.md", "authenticate.md", "load-data-in-bulk.md", "cache-a-read.md"]
+GUIDES = [
+    "add-a-domain.md",
+    "columns-and-relations.md",
+    "authenticate.md",
+    "load-data-in-bulk.md",
+    "cache-a-read.md",
+]
 CHECK_AND_TEST = "make format check test\n"
 NOT_SEARCHED = {".git", ".venv", ".postgres", "__pycache__", *LOCKS}
 
@@ -89,7 +95,8 @@ def test_guides_can_be_followed_after_the_example_is_removed(
 
     with user.serve(run, f"{url}/health/ready", PORT=port):
         paths = json.loads(get(f"{url}/openapi.json") or b"")["paths"]
-    assert {"/authors", "/books/{book_id}", "/cities", "/ratings/{product_id}"} <= paths.keys()
+    added = {"/authors", "/books/{book_id}", "/products", "/cities", "/ratings/{product_id}"}
+    assert added <= paths.keys()
 
 
 def check_and_test(user: ProjectUser, commands: str) -> None:

@@ -113,3 +113,6 @@ NotNull = Annotated[
 # What a column of the type JSONB holds: any JSON without NUL characters and lone surrogates, in
 # about 250 levels, which is the limit of pydantic.
 Json = Annotated[JsonValue, AfterValidator(refuse_what_jsonb_cannot_hold)]
+
+# A JSON object, for a column of the type JSONB.
+JsonObject = Annotated[dict[str, JsonValue], AfterValidator(refuse_what_jsonb_cannot_hold)]

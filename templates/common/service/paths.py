@@ -10,8 +10,7 @@ root_path: ContextVar[str] = ContextVar("root_path", default="")
 def path_to(*segments: object) -> str:
     """Return a path whose segments are quoted: `path_to("cities", "Köln")` is /cities/K%C3%B6ln.
 
-    It begins with `root_path`, because it is for callers, who are in front of the proxy.
-
-    A header holds only some characters. One that cannot be sent would be a 500 after the commit.
+    It begins with `root_path`, because it is for callers, who are in front of the proxy. A header
+    cannot hold every character: unquoted, such a key would be a 500 after the commit.
     """
     return root_path.get() + "".join(f"/{quote(str(segment), safe='')}" for segment in segments)

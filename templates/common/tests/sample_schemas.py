@@ -4,12 +4,14 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
 
 from service.fields import (
     Digits,
     Flag,
     Id,
     Json,
+    JsonObject,
     Limit,
     NotNull,
     Text,
@@ -32,10 +34,18 @@ class Sample(NewSample):
 class EchoQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    id: Annotated[list[Id], Field(max_length=3)] = []
+    ids: Annotated[list[Id], Field(max_length=3, alias="id")] = []
     offset: Annotated[int, Field(ge=0, le=9), Digits] = 0
     limit: Limit = 50
     done: NotNull[Flag] = None
+
+
+class Size(BaseModel):
+    """The names in JSON are not those in Python."""
+
+    model_config = ConfigDict(extra="forbid", alias_generator=to_camel)
+
+    max_width: Id
 
 
 class Change(BaseModel):
@@ -44,6 +54,8 @@ class Change(BaseModel):
     text: NotNull[Text] = None
     slug: NotNull[Slug] = None
     owner: NotNull[Id] = None
+    attributes: NotNull[JsonObject] = None
+    size: NotNull[Size] = None
     data: Json = None
 
 

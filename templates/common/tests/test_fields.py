@@ -9,7 +9,7 @@ from httpx2 import AsyncClient
 from openapi_spec_validator import validate
 from pydantic import Field, TypeAdapter, ValidationError
 
-from service.fields import Digits, Flag, Id, Json, Limit, Text
+from service.fields import Digits, Flag, Id, Json, JsonObject, Limit, Text
 
 from tests.sample_routes import openapi, routes
 from tests.sample_schemas import Slug
@@ -59,6 +59,7 @@ def accepts(field: Any, value: object) -> bool:
         (list[Id], [[], ["1", "2"]], [["1", "0"], ["1", True]]),
         (Limit, ["1", 100], ["0", "101", "", "-1"]),
         (Page, ["0", "9"], ["-1", "10", "x", "9" * 5000]),
+        (JsonObject, [{}, {"": [{}, None]}], [[], "a", None, {"a\0": 1}, {"a": ["\ud800"]}]),
         (Flag, [True, False, "true", "false"], [0, 1, "1", "on", "True", None]),
     ],
 )
@@ -109,14 +110,21 @@ async def echo(client: AsyncClient, target: str, body: object) -> Any:
 
 async def test_fields_in_path_query_and_body(sample_client: AsyncClient) -> None:
     query = f"id=1&id={LAST_ID}&offset=9&limit=1&done=false"
-    body = {"text": "\n", "slug": "a-b", "owner": LAST_ID, "data": DATA}
+    body = {
+        "text": "\n",
+        "slug": "a-b",
+        "owner": LAST_ID,
+        "attributes": DATA,
+        "size": {"maxWidth": 1},
+        "data": DATA,
+    }
     echoed = await echo(sample_client, f"{LAST_ID}?{query}", body)
     assert echoed["number"] == LAST_ID
     assert echoed["query"] == {"id": [1, LAST_ID], "offset": 9, "limit": 1, "done": False}
     assert echoed["change"] == body
     nothing = await echo(sample_client, "1", {})
     assert nothing["query"] == {"id": [], "offset": 0, "limit": 50, "done": None}
-    assert nothing["change"] == {"text": None, "slug": None, "owner": None, "data": None}
+    assert nothing["change"] == dict.fromkeys(body)
 
 
 @pytest.mark.parametrize(
@@ -145,11 +153,17 @@ async def test_invalid_parameter_is_named(
         ("slug", "Ab"),
         ("owner", True),
         ("owner", 2**63),
-        *[(name, None) for name in ("text", "slug", "owner")],
+        ("attributes", [1]),
+        *[(name, None) for name in ("text", "slug", "owner", "attributes", "size")],
     ],
 )
 async def test_invalid_field_is_named(sample_client: AsyncClient, name: str, value: object) -> None:
     assert await echo(sample_client, "1", {name: value}) == [("body", f"/{name}")]
+
+
+async def test_field_with_an_alias_is_named_by_it(sample_client: AsyncClient) -> None:
+    problems = await echo(sample_client, "1", {"size": {"max_width": 1}})
+    assert problems == [("body", "/size/maxWidth"), ("body", "/size/max_width")]
 
 
 @pytest.mark.parametrize("value", [DATA, [], "", 0, -1.5, False, None])
@@ -205,5 +219,11 @@ def test_schema_describes_fields() -> None:
             **no_nul,
         },
         "owner": identifier,
+        "attributes": {
+            "type": "object",
+            "additionalProperties": {"$ref": "#/components/schemas/JsonValue"},
+        },
+        "size": {"$ref": "#/components/schemas/Size"},
     }
+    assert schema["components"]["schemas"]["Size"]["properties"].keys() == {"maxWidth"}
     assert [name for name, parameter in parameters.items() if parameter["required"]] == ["number"]
