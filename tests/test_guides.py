@@ -29,7 +29,13 @@ LOCKS = {"uv.lock", "poetry.lock", "requirements.txt", "requirements-dev.txt"}
 WITHOUT_GUIDES = [
     project for project in PROJECTS if any(project.items() >= pair.items() for pair in PAIRS)
 ]
-GUIDES = ["add-a-domain.md", "authenticate.md", "load-data-in-bulk.md", "cache-a-read.md"]
+GUIDES = [
+    "add-a-domain.md",
+    "authenticate.md",
+    "log-in-with-a-password.md",
+    "load-data-in-bulk.md",
+    "cache-a-read.md",
+]
 CHECK_AND_TEST = "make format check test\n"
 NOT_SEARCHED = {".git", ".venv", ".postgres", "__pycache__", *LOCKS}
 

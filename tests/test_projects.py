@@ -42,6 +42,7 @@ FILES = [
     "docs/guides/authenticate.md",
     "docs/guides/cache-a-read.md",
     "docs/guides/load-data-in-bulk.md",
+    "docs/guides/log-in-with-a-password.md",
     "docs/security.md",
     "migrations/env.py",
     "migrations/script.py.mako",
