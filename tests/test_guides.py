@@ -11,7 +11,7 @@ from tests.choices import CHOICES, PROGRAMS, Combination, name
 from tests.support.guide import follow
 from tests.support.network import free_port, get
 from tests.support.project_user import ProjectUser
-from tests.test_projects import PAIRS, contents, keep_lock, reuse_lock
+from tests.test_projects import PAIRS, check_refused_names, contents, keep_lock, reuse_lock
 
 # Every program once. The last ones are for the other package managers.
 UV, *OTHERS = CHOICES["packaging"]
@@ -90,10 +90,12 @@ def test_guides_can_be_followed_after_the_example_is_removed(
         assert text.count(CHECK_AND_TEST) >= 1
         follow(text, user.project, run_all_but_tests)
     check_and_test(user, CHECK_AND_TEST)
+    check_refused_names(user.project)
 
     with user.serve(run, f"{url}/health/ready", PORT=port):
         paths = json.loads(get(f"{url}/openapi.json") or b"")["paths"]
-    assert {"/authors", "/books/{book_id}", "/cities", "/ratings/{product_id}"} <= paths.keys()
+    expected = {"/authors", "/books/{book_id}", "/login", "/cities", "/ratings/{product_id}"}
+    assert expected <= paths.keys()
 
 
 def check_and_test(user: ProjectUser, commands: str) -> None:
