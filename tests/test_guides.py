@@ -11,7 +11,14 @@ from tests.choices import CHOICES, PROGRAMS, Combination, name
 from tests.support.guide import follow
 from tests.support.network import free_port, get
 from tests.support.project_user import ProjectUser
-from tests.test_projects import PAIRS, contents, keep_lock, reuse_bytecode, reuse_lock
+from tests.test_projects import (
+    PAIRS,
+    check_refused_names,
+    contents,
+    keep_lock,
+    reuse_bytecode,
+    reuse_lock,
+)
 from tests.test_shipped_tests import run_python
 
 # Every program once. The last ones are for the other package managers.
@@ -34,6 +41,7 @@ GUIDES = [
     "add-a-domain.md",
     "columns-and-relations.md",
     "authenticate.md",
+    "log-in-with-a-password.md",
     "load-data-in-bulk.md",
     "cache-a-read.md",
 ]
@@ -92,11 +100,12 @@ def test_guides_can_be_followed_after_the_example_is_removed(
         assert text.count(CHECK_AND_TEST) >= 1
         follow(text, user.project, run_all_but_tests)
     check_and_test(user, CHECK_AND_TEST)
+    check_refused_names(user.project)
 
     with user.serve(run, f"{url}/health/ready", PORT=port):
         paths = json.loads(get(f"{url}/openapi.json") or b"")["paths"]
-    added = {"/authors", "/books/{book_id}", "/products", "/cities", "/ratings/{product_id}"}
-    assert added <= paths.keys()
+    added = {"/authors", "/books/{book_id}", "/products", "/login", "/cities"}
+    assert {*added, "/ratings/{product_id}"} <= paths.keys()
 
 
 def check_and_test(user: ProjectUser, commands: str) -> None:

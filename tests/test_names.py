@@ -45,12 +45,12 @@ REFUSED = {
         *["", " ", ".", "..", "-", "~", "a/b", "a/b/c", "../x", "../../x/y", "/", "{outside}/x/y"],
         *["a\\b", "$(id)", "été", "a/../b", "./a", "a/", "\n" * 500, "x/" * 500],
         *["Notes", "notes--x", "-notes", "notes-", "notes_x", "notes service", "a" * 41],
-        *["fastapi", "alembic", "pytest", "uv"],
+        *["fastapi", "alembic", "pytest", "uv", "pyjwt", "argon2-cffi"],
     ],
     "package_name": [
         *["", " ", "a/b", "../x", "/x", "a.b", "a-b", "a b", "1a", "_a", "Notes", "été", "a" * 41],
         *["class", "async", "json", "types", "fastapi", "alembic", "sqlalchemy", "pytest"],
-        *["tests", "scripts", "migrations", "deploy", "src"],
+        *["tests", "scripts", "migrations", "deploy", "src", "jwt", "cryptography", "redis"],
     ],
 }
 

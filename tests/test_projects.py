@@ -43,6 +43,7 @@ FILES = [
     "docs/guides/cache-a-read.md",
     "docs/guides/columns-and-relations.md",
     "docs/guides/load-data-in-bulk.md",
+    "docs/guides/log-in-with-a-password.md",
     "docs/security.md",
     "migrations/env.py",
     "migrations/script.py.mako",

@@ -60,6 +60,7 @@ def describe(
     links: Mapping[str, Any] | None = None,
     problems: Sequence[int] = (),
     security: Mapping[str, Any] | None = None,
+    anonymous: bool = False,
     tag: str,
 ) -> Callable[[Handler], Handler]:
     """Describe what a handler takes and answers; its docstring describes what it does.
@@ -67,6 +68,7 @@ def describe(
     request: a model as for `requests.read`. headers: the names of the headers that it reads.
     links: where its answer leads. problems: the statuses of the errors that it answers.
     security: the security schemes of OpenAPI, by their names, of which its callers need one.
+    anonymous: whether it also answers callers who use none of them.
 
     The operation is named by the tag and the handler, such as "books-get_book", so two domains may
     have handlers of the same name.
@@ -108,7 +110,8 @@ def describe(
                 content = models.content(parts["body"], "validation")
                 schema["requestBody"] = {"content": content, "required": True}
             if security:
-                schema["security"] = [{name: []} for name in security]
+                none: list[Schema] = [{}] if anonymous else []
+                schema["security"] = [{name: []} for name in security] + none
             return schema
 
         handler.description = Description(uses, operation, security or {})  # type: ignore[attr-defined]

@@ -112,15 +112,24 @@ def test_security_schemes_of_the_handlers_are_in_the_schema() -> None:
     async def protected(request: Request) -> Response:
         return answer(Health())
 
+    @describe(answer=Health, security={"bearer": bearer}, anonymous=True, tag="test")
+    async def optional(request: Request) -> Response:
+        return answer(Health())
+
     @describe(answer=Health, tag="test")
     async def public(request: Request) -> Response:
         return answer(Health())
 
-    routes = [Route("/protected", protected), Route("/public", public)]
+    routes = [
+        Route("/protected", protected),
+        Route("/optional", optional),
+        Route("/public", public),
+    ]
     schema = openapi(routes, title="test", description="")
     validate(schema)
     assert schema["components"]["securitySchemes"] == {"bearer": bearer}
     assert schema["paths"]["/protected"]["get"]["security"] == [{"bearer": []}]
+    assert schema["paths"]["/optional"]["get"]["security"] == [{"bearer": []}, {}]
     assert "security" not in schema["paths"]["/public"]["get"]
 
 
