@@ -21,8 +21,14 @@ URLS = {
     "parameters": "postgresql:///postgres?user=postgres&host=127.0.0.1&port={port}"
     "&sslmode=disable&application_name=a%20b&lock_timeout=10s&keepalives=1",
 }
-# They use the proxy, the service in this process, and alembic.
-TESTS = ["tests/test_health.py", "tests/test_migrations.py"]
+LAYERS = combinations("sqlalchemy", "pool")
+# They use the data layer, directly and through the proxy.
+TESTS = ["tests/test_health.py", "tests/test_transactions.py"]
+# They use alembic, gunicorn's master and its workers, which are the same in every data layer.
+TESTS_OF_FIRST_LAYER = [
+    *("tests/test_migrations.py", "tests/test_master.py"),
+    "tests/test_hostile.py::test_incomplete_body_is_ignored",
+]
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +53,10 @@ def server() -> Iterator[dict[str, str]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("url", URLS.values(), ids=list(URLS))
-@pytest.mark.parametrize("layer", combinations("sqlalchemy", "pool"), ids=name)
+@pytest.mark.parametrize("layer", LAYERS, ids=name)
 def test_rendered_tests_run_on(
     layer: Combination, url: str, server: dict[str, str], render: Callable[..., Path]
 ) -> None:
-    done = run_tests(render(**layer), *TESTS, DATABASE_URL=url.format(**server))
+    tests = TESTS + TESTS_OF_FIRST_LAYER if layer == LAYERS[0] else TESTS
+    done = run_tests(render(**layer), *tests, DATABASE_URL=url.format(**server))
     assert done.returncode == 0, done.stdout
