@@ -168,16 +168,22 @@ def logger_class(level: int) -> Any:
         name = logging.getLevelName(min(max(level // 10, 1), 5) * 10)
         return getattr(self, name.lower())(*arguments, **fields)
 
-    def proxy_to_logger(self: Any, *arguments: Any, **fields: Any) -> None:
-        try:
-            base._proxy_to_logger(self, *arguments, **fields)  # noqa: SLF001
-        except Exception:  # The disk is full, or nobody reads our output any more.
-            with suppress(Exception):
-                traceback.print_exc()
-
     methods = [*METHODS, *(f"a{name}" for name in METHODS)]
     wrapped = {name: any_call(getattr(base, name)) for name in methods}
-    return type("Logger", (base,), {**wrapped, "log": log, "_proxy_to_logger": proxy_to_logger})
+    return type("Logger", (base,), {**wrapped, "log": log})
+
+
+class Output(structlog.WriteLogger):
+    """Writes lines to standard output. One that cannot be written fails no request."""
+
+    def msg(self, message: str) -> None:
+        try:
+            super().msg(message)
+        except (OSError, ValueError):  # The disk is full, or nobody reads our output any more.
+            with suppress(Exception):
+                traceback.print_exc()  # as `logging` does
+
+    debug = info = warning = error = critical = msg
 
 
 class LibraryFormatter(logging.Formatter):
@@ -224,7 +230,7 @@ def configure(settings: Settings) -> None:
     structlog.configure(
         processors=processors,
         wrapper_class=logger_class(level),
-        logger_factory=structlog.WriteLoggerFactory(sys.stdout),
+        logger_factory=lambda *_: Output(sys.stdout),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stdout)
