@@ -24,7 +24,7 @@ CALLS = {
     "fastapi-core-databases": (1496, 2382, 2559, 3202, 4562),
     "fastapi-orm-asyncpg": (1182, 1602, 2493, 2860, 3876),
     "fastapi-orm-databases": (1771, 3573, 2810, 3710, 5400),
-    "starlette-core-asyncpg": (578, 666, 1132, 1110, 1830),
+    "starlette-core-asyncpg": (601, 705, 1175, 1134, 1870),
     "starlette-core-databases": (1046, 1724, 2022, 2350, 3767),
     "starlette-orm-asyncpg": (742, 954, 1966, 2018, 3071),
     "starlette-orm-databases": (1321, 2915, 2273, 2858, 4590),

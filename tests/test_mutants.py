@@ -354,7 +354,7 @@ MUTANTS = [
         """\
     async with database.transaction() as transaction:
         note = await queries.create(transaction, content.title, content.body)
-    headers = {"Location": f"/notes/{note.id}", "ETag": etag(note.version)}
+    headers = {"Location": path_to("notes", note.id), "ETag": etag(note.version)}
     return answer(schemas.Note.model_validate(note), 201, headers)
 """,
         """\
@@ -362,7 +362,7 @@ MUTANTS = [
 
     block = database.transaction()
     note = await queries.create(await block.__aenter__(), content.title, content.body)
-    headers = {"Location": f"/notes/{note.id}", "ETag": etag(note.version)}
+    headers = {"Location": path_to("notes", note.id), "ETag": etag(note.version)}
     response = answer(schemas.Note.model_validate(note), 201, headers)
     response.background = BackgroundTask(block.__aexit__, None, None, None)
     return response

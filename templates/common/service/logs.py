@@ -35,6 +35,8 @@ METHODS = ("debug", "info", "msg", "warning", "warn", "error", "critical", "fata
 # The attributes of every record of `logging`. uvicorn adds its message in colours.
 RECORD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "color_message"}
 
+add_stack = structlog.processors.StackInfoRenderer(additional_ignores=[__name__])
+
 
 def put(event: EventDict, name: str, value: object) -> None:
     """Set a field. If there is one of this name already, that one gets an underscore at its end."""
@@ -77,6 +79,8 @@ def plain(value: object, parents: tuple[int, ...] = ()) -> Any:
 
 
 def add_fields(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
+    if "stack_info" in event:
+        event = add_stack(logger, name, event)
     current = request_id.get()
     if current is not None:
         put(event, "request_id", current)
@@ -95,7 +99,7 @@ def exception_of(event: EventDict) -> BaseException | None:
 
 
 def add_traceback(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
-    if (exception := exception_of(event)) is not None:
+    if "exc_info" in event and (exception := exception_of(event)) is not None:
         put(event, "exception", "".join(traceback.format_exception(exception)).rstrip())
     return event
 
@@ -105,7 +109,7 @@ def summarize_exception(logger: WrappedLogger, name: str, event: EventDict) -> E
 
     Its message may hold SQL and users' data.
     """
-    if (exception := exception_of(event)) is not None:
+    if "exc_info" in event and (exception := exception_of(event)) is not None:
         exception = main_error(exception)
         put(event, "error", type(exception).__name__)
         put(event, "at", frames(exception))
@@ -169,16 +173,22 @@ def logger_class(level: int) -> Any:
         name = logging.getLevelName(min(max(level // 10, 1), 5) * 10)
         return getattr(self, name.lower())(*arguments, **fields)
 
-    def proxy_to_logger(self: Any, *arguments: Any, **fields: Any) -> None:
-        try:
-            base._proxy_to_logger(self, *arguments, **fields)  # noqa: SLF001
-        except Exception:  # The disk is full, or nobody reads our output any more.
-            with suppress(Exception):
-                traceback.print_exc()
-
     methods = [*METHODS, *(f"a{name}" for name in METHODS)]
     wrapped = {name: any_call(getattr(base, name)) for name in methods}
-    return type("Logger", (base,), {**wrapped, "log": log, "_proxy_to_logger": proxy_to_logger})
+    return type("Logger", (base,), {**wrapped, "log": log})
+
+
+class Output(structlog.WriteLogger):
+    """Writes lines to standard output. One that cannot be written fails no request."""
+
+    def msg(self, message: str) -> None:
+        try:
+            super().msg(message)
+        except (OSError, ValueError):  # The disk is full, or nobody reads our output any more.
+            with suppress(Exception):
+                traceback.print_exc()  # as `logging` does
+
+    debug = info = warning = error = critical = msg
 
 
 class LibraryFormatter(logging.Formatter):
@@ -196,7 +206,8 @@ class LibraryFormatter(logging.Formatter):
         except Exception:  # The arguments do not fit the message.
             put(event, "event", record.msg)
             put(event, "arguments", record.args)
-        put(event, "exc_info", record.exc_info)
+        if record.exc_info:
+            put(event, "exc_info", record.exc_info)
         if record.stack_info:
             put(event, "stack", record.stack_info)
         for process in self.processors:
@@ -214,7 +225,6 @@ def configure(settings: Settings) -> None:
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
     processors: list[Processor] = [
         structlog.contextvars.merge_contextvars,
-        structlog.processors.StackInfoRenderer(additional_ignores=[__name__]),
         add_fields,
     ]
     if settings.log_format == "json":
@@ -225,7 +235,7 @@ def configure(settings: Settings) -> None:
     structlog.configure(
         processors=processors,
         wrapper_class=logger_class(level),
-        logger_factory=structlog.WriteLoggerFactory(sys.stdout),
+        logger_factory=lambda *_: Output(sys.stdout),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stdout)
