@@ -26,7 +26,7 @@ CALLS = {
     "fastapi-orm-databases": (1771, 3573, 2810, 3710, 5400),
     "starlette-core-asyncpg": (601, 705, 1175, 1134, 1870),
     "starlette-core-databases": (1046, 1724, 2022, 2350, 3767),
-    "starlette-orm-asyncpg": (742, 954, 1966, 2018, 3071),
+    "starlette-orm-asyncpg": (780, 1008, 2013, 2046, 3115),
     "starlette-orm-databases": (1321, 2915, 2273, 2858, 4590),
 }
 MOST, LEAST = 1.05, 0.9
