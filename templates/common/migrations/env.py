@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import signal
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from service import domains  # noqa: F401  # imports all models, so their tables join the metadata
+from service.connect_failures import explain
 from service.models import metadata
 from service.settings import DatabaseSettings, InvalidSettings
 
@@ -69,14 +72,29 @@ async def migration_lock(engine: AsyncEngine) -> AsyncIterator[None]:
         yield  # PostgreSQL releases the lock when its connection is closed.
 
 
+def stop_at_sigterm() -> None:
+    """Let SIGTERM cancel the current task, which rolls back the migration that runs.
+
+    Linux ignores SIGTERM for the first process of a container, unless the process handles it.
+    """
+    task = asyncio.current_task()
+    if task and threading.current_thread() is threading.main_thread():  # tests use another one
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+
+
 async def migrate(dsn: str) -> None:
     async def connect() -> "asyncpg.Connection[asyncpg.Record]":
         # A migration may take long, so the role's timeouts, which are for requests, are turned off.
         # PgBouncer refuses these settings. That is intended: through PgBouncer, statements of one
         # client use different connections, so the advisory lock would protect nothing.
         no_timeouts = dict.fromkeys(TIMEOUTS, "0")
-        return await asyncpg.connect(dsn, server_settings=no_timeouts)
+        try:
+            return await asyncpg.connect(dsn, server_settings=no_timeouts)
+        except Exception as error:
+            message = f"no connection: {type(error).__name__}: {explain(error)}"
+            raise CommandError(message) from None
 
+    stop_at_sigterm()
     engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
     async with migration_lock(engine), engine.connect() as connection:
         await connection.run_sync(lambda connection: run_migrations(connection=connection))
@@ -89,4 +107,7 @@ else:
         settings = DatabaseSettings.load()
     except InvalidSettings as error:
         raise CommandError(str(error)) from None
-    asyncio.run(migrate(settings.dsn))
+    try:
+        asyncio.run(migrate(settings.dsn))
+    except asyncio.CancelledError:
+        raise CommandError("stopped by SIGTERM") from None

@@ -16,6 +16,8 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
+from service.settings import InvalidSettings, read_variables
+
 from scripts.postgres import postgres
 from scripts.upstream import start_upstream  # The example
 
@@ -62,12 +64,13 @@ def main() -> None:
     if arguments.command == "migration" and not arguments.message:
         raise SystemExit('A migration needs a message: make migration m="what changed"')
 
-    # The environment wins over .env, which wins over .env.development. An empty variable is not set.
-    environment = {name: value for name, value in os.environ.items() if value}
-    variables = {**dotenv_values(".env"), **environment}
+    try:
+        variables = read_variables()
+    except InvalidSettings as error:
+        raise SystemExit(str(error)) from None
     for name, value in dotenv_values(".env.development").items():
-        if value and not variables.get(name):
-            variables[name] = os.environ[name] = value
+        if value and name.upper() not in variables:
+            variables[name.upper()] = os.environ[name.upper()] = value
     with database(variables.get("DATABASE_URL")) as os.environ["DATABASE_URL"]:
         alembic("upgrade", "head")
         if arguments.command == "migration":

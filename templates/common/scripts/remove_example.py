@@ -69,7 +69,8 @@ def drop_tables() -> None:
         return
     with postgres(Path(".postgres")) as url:
         command = [sys.executable, "-m", "alembic", "downgrade", "base"]
-        if subprocess.run(command, env={**os.environ, "DATABASE_URL": url}).returncode:
+        environment = {n: v for n, v in os.environ.items() if n.upper() != "DATABASE_URL"}
+        if subprocess.run(command, env={**environment, "DATABASE_URL": url}).returncode:
             raise SystemExit("Nothing was removed: the database in .postgres was not downgraded")
 
 

@@ -14,6 +14,7 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 from gunicorn.workers.base import Worker
 
+from .connect_failures import explain
 from .settings import InvalidSettings, Settings
 
 log = logging.getLogger("gunicorn.error")  # which, despite its name, is gunicorn's whole log
@@ -38,7 +39,7 @@ async def connection_limit(settings: Settings) -> int:
     """Ask the server how many connections it has for ordinary users."""
     connection = await asyncpg.connect(
         settings.dsn,
-        timeout=settings.database_pool_timeout,
+        timeout=settings.connect_timeout,
         command_timeout=settings.database_statement_timeout,
         # Without named statements, because PgBouncer may give this connection to another client.
         statement_cache_size=0,
@@ -65,7 +66,8 @@ def exceeded_budget(workers: int) -> str | None:
             limit = asyncio.run(connection_limit(settings))
         except Exception as error:  # The service must start, and reload, without its database.
             log.warning(
-                "Could not ask the database for its connection limit: %s", type(error).__name__
+                "Could not ask the database for its connection limit: %s: %s",
+                *(type(error).__name__, explain(error)),
             )
             return None
     needed = workers * settings.database_pool_size

@@ -67,13 +67,15 @@ class CommitCheckedConnection(asyncpg.Connection):
 
 def connect_options(settings: DatabaseSettings) -> dict[str, Any]:
     """Return the options of `asyncpg.connect`."""
+    package = __name__.partition(".")[0]
+    application_name = settings.url.parameters.get("application_name", package)
     options: dict[str, Any] = {
         "connection_class": CommitCheckedConnection,
-        "timeout": settings.database_pool_timeout,
+        "timeout": settings.connect_timeout,
         # Longer than statement_timeout, so that the server cancels first: then the connection stays
         # usable. After this timeout of the client it is closed.
         "command_timeout": settings.database_statement_timeout + 0.5,
-        "server_settings": {"application_name": __name__.partition(".")[0]},
+        "server_settings": {"application_name": application_name},
     }
     if settings.database_pgbouncer:
         # Each transaction may run on another server connection, which lacks the statements that

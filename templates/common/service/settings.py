@@ -1,23 +1,25 @@
 """The settings, read from the environment and, where it does not have them, from `.env`."""
 
 import os
+from math import inf
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import SplitResult, parse_qs, urlsplit
+from urllib.parse import SplitResult, urlsplit
 
+from dotenv import dotenv_values
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
-DATABASE_URL_FORM = "postgresql://user:password@host:port/name"
-SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+from .database_url import DatabaseUrl, check_files, parse_database_url
+
+ENV_FILE = ".env"
+ENV_FILE_ENCODING = "utf-8-sig"  # some editors write a byte order mark before UTF-8
 
 
 def split_url(url: str) -> SplitResult:
     """Split a URL. The error for an invalid one does not repeat any part of it."""
     try:
         parts = urlsplit(url)
-        # A PostgreSQL URL may name several hosts.
-        for address in parts.netloc.rpartition("@")[2].split(","):
-            _ = urlsplit(f"//{address}").port
+        _ = parts.port
     except ValueError:
         message = "is not a valid URL: a special character in a password must be escaped, # as %23"
         raise ValueError(message) from None
@@ -26,16 +28,7 @@ def split_url(url: str) -> SplitResult:
 
 def check_database_url(secret: SecretStr) -> SecretStr:
     """Refuse a URL that asyncpg could not use. The errors do not repeat the password."""
-    url = split_url(secret.get_secret_value())
-    if url.scheme not in ("postgresql", "postgres"):
-        raise ValueError(f"must look like {DATABASE_URL_FORM}")
-    if url.fragment:
-        raise ValueError("must not contain a #: in a password it must be escaped as %23")
-    if not url.path.strip("/"):
-        raise ValueError(f"must end with the name of a database: {DATABASE_URL_FORM}")
-    ssl_modes = parse_qs(url.query).get("sslmode", ["prefer"])
-    if ssl_modes[-1] not in SSL_MODES:
-        raise ValueError(f"sslmode must be one of {', '.join(SSL_MODES)}")
+    check_files(parse_database_url(secret.get_secret_value()).parameters)
     return secret
 
 
@@ -103,22 +96,46 @@ def default_web_concurrency() -> int:
 class InvalidSettings(Exception):
     """Names the settings that are missing or wrong, but never shows their values."""
 
-    def __init__(self, error: ValidationError) -> None:
-        problems = []
-        for detail in error.errors(include_url=False, include_input=False):
-            name = str(next(iter(detail["loc"]), "settings")).upper()
-            if detail["type"] == "missing":
-                problems.append(f"{name} is not set: see .env.example")
-            else:
-                problems.append(f"{name}: {detail['msg'].removeprefix('Value error, ')}")
-        super().__init__("; ".join(problems))
+
+def describe(error: Exception) -> str:
+    """Say in one line what is wrong with the settings."""
+    if isinstance(error, SettingsError):
+        return str(error)  # it names the setting
+    if not isinstance(error, ValidationError):
+        return f"{ENV_FILE} cannot be read as a text in UTF-8: {type(error).__name__}"
+    problems = []
+    for detail in error.errors(include_url=False, include_input=False):
+        name = str(next(iter(detail["loc"]), "settings")).upper()
+        if detail["type"] == "missing":
+            problems.append(f"{name} is not set: see .env.example")
+        else:
+            problems.append(f"{name}: {detail['msg'].removeprefix('Value error, ')}")
+    return "; ".join(problems)
+
+
+def read_variables() -> dict[str, str]:
+    """Return the variables that are set in the environment or, where it has none, in `.env`.
+
+    They are those that the settings see: their names may be in small letters, which are capital
+    letters here, and an empty variable is not set. Raises InvalidSettings.
+    """
+    try:
+        in_file = dotenv_values(ENV_FILE, encoding=ENV_FILE_ENCODING)
+    except (OSError, ValueError) as error:
+        raise InvalidSettings(describe(error)) from None
+    variables = {name.upper(): value for name, value in in_file.items() if value}
+    return variables | {name.upper(): value for name, value in os.environ.items() if value}
 
 
 class DatabaseSettings(BaseSettings):
     """How to connect to the database. Migrations need no other settings."""
 
     model_config = SettingsConfigDict(
-        env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+        env_file=ENV_FILE,
+        env_file_encoding=ENV_FILE_ENCODING,
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
     )
 
     database_url: Annotated[SecretStr, AfterValidator(check_database_url)]
@@ -134,14 +151,26 @@ class DatabaseSettings(BaseSettings):
         """Read the environment, except for `values`, which override it. Raises InvalidSettings."""
         try:
             return cls(**values)
-        except ValidationError as error:
+        except (OSError, ValueError) as error:
             # `from None`, because a traceback of the original error would show the values.
-            raise InvalidSettings(error) from None
+            raise InvalidSettings(describe(error)) from None
+
+    @property
+    def url(self) -> DatabaseUrl:
+        return parse_database_url(self.database_url.get_secret_value())
 
     @property
     def dsn(self) -> str:
-        """The URL of the database. It contains the password, so never log it."""
-        return self.database_url.get_secret_value()
+        """The URL of the database for asyncpg. It contains the password, so never log it."""
+        return self.url.dsn
+
+    @property
+    def connect_timeout(self) -> float:
+        """Seconds that a connection may take to open.
+
+        They are the URL's connect_timeout, but at most DATABASE_POOL_TIMEOUT.
+        """
+        return min(self.url.connect_timeout or inf, self.database_pool_timeout)
 
 
 class Settings(DatabaseSettings):

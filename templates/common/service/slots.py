@@ -4,10 +4,15 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar
 
+import structlog
+
 from . import metrics
+from .connect_failures import explain
 from .errors import ConnectTimeout, DatabaseUnavailable, NestedCheckout, PoolExhausted
 from .postgres import translate
 from .settings import DatabaseSettings
+
+log = structlog.get_logger()
 
 T = TypeVar("T")
 
@@ -23,6 +28,7 @@ class Slots(Generic[T]):
         self._semaphore = asyncio.Semaphore(settings.database_pool_size)
         self._timeout = settings.database_pool_timeout
         self._holders: dict[T, asyncio.Task[Any] | None] = {}
+        self._explained: set[str] = set()
 
     async def checkout(self, open_connection: Callable[[], Awaitable[T]]) -> T:
         """Wait for a slot, then return what `open_connection` returns: a connection of the pool.
@@ -44,6 +50,8 @@ class Slots(Generic[T]):
                     await self._semaphore.acquire()  # a slot is free
                 return await self._open(open_connection)
         except TimeoutError as error:
+            if not must_wait:
+                self._log(error)
             raise (PoolExhausted if must_wait else ConnectTimeout) from error
 
     async def _open(self, open_connection: Callable[[], Awaitable[T]]) -> T:
@@ -55,10 +63,20 @@ class Slots(Generic[T]):
             raise
         except Exception as error:
             self._free()
+            self._log(error)
             # Whatever prevented the connection, the caller can only try again later.
             raise translate(error, is_usable=False) or DatabaseUnavailable() from error
         self._holders[connection] = asyncio.current_task()
         return connection
+
+    def _log(self, error: Exception) -> None:
+        """Log why no connection was opened and where to look, once for each reason.
+
+        `errors.py` logs each request that this fails.
+        """
+        if (reason := explain(error)) not in self._explained:
+            self._explained.add(reason)
+            log.warning("no connection", cause=type(error).__name__, reason=reason)
 
     def release(self, connection: T) -> None:
         """Give the slot of a connection to the request that has waited longest."""

@@ -16,7 +16,7 @@ from scripts.postgres import postgres
 from scripts.upstream import start_upstream  # The example
 from tests.postgres_proxy import PostgresProxy
 from tests.process import ServiceProcess, run_service
-from tests.serving import Settings, metadata, serve
+from tests.serving import Settings, find_database_url, metadata, serve
 from tests.temporary_database import MigratedRows, Sql, alembic, temporary_database
 
 DEVELOPMENT = Path(__file__).parent.parent / ".env.development"
@@ -28,7 +28,7 @@ def server_url() -> Iterator[str]:
 
     The tests create a database of their own there, and do not touch the one that the URL names.
     """
-    if url := os.environ.get("DATABASE_URL") or dotenv_values(".env").get("DATABASE_URL"):
+    if url := find_database_url():
         yield url
     else:
         with postgres() as url:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 import uvicorn
 from httpx2 import ASGITransport, AsyncClient, Response
 from starlette.routing import BaseRoute
@@ -13,9 +14,25 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.app import create_app
 from service.models import metadata
-from service.settings import Settings
+from service.settings import DatabaseSettings, InvalidSettings, Settings, read_variables
 
-__all__ = ["Settings", "assert_problem", "create_app", "metadata", "serve", "serve_on_port"]
+__all__ = [
+    "Settings",
+    "assert_problem",
+    "create_app",
+    "find_database_url",
+    "metadata",
+    "serve",
+    "serve_on_port",
+]
+
+
+def find_database_url() -> str | None:
+    """Return the developer's DATABASE_URL, if it is set. A wrong one ends the tests."""
+    try:
+        return DatabaseSettings.load().dsn if "DATABASE_URL" in read_variables() else None
+    except InvalidSettings as error:
+        pytest.exit(str(error), returncode=1)
 
 
 @asynccontextmanager

@@ -1,0 +1,233 @@
+"""DATABASE_URL: what asyncpg understands of it, and what becomes of the rest."""
+
+import os
+import re
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+
+FORM = "postgresql://user:password@host:port/name"
+ENCODE = (
+    f"must look like {FORM}, with special characters in the password percent-encoded: "
+    "@ as %40, : as %3A, / as %2F, ? as %3F, # as %23, & as %26, % as %25"
+)
+ANY: tuple[str, ...] = ()
+TLS_VERSIONS = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
+
+# asyncpg sends each parameter that it does not know to the server as a setting. The server refuses
+# an unknown one at every connection, so it is refused here, at the start. All parameters of libpq:
+# https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS
+
+# asyncpg knows these parameters. Each has the values that are allowed.
+KNOWN: Mapping[str, tuple[str, ...]] = {
+    "database": ANY,
+    "dbname": ANY,
+    "gsslib": ("gssapi", "sspi"),
+    "host": ANY,
+    "krbsrvname": ANY,
+    "passfile": ANY,
+    "password": ANY,
+    "port": ANY,
+    "ssl_max_protocol_version": TLS_VERSIONS,
+    "ssl_min_protocol_version": TLS_VERSIONS,
+    "sslcert": ANY,
+    "sslcrl": ANY,
+    "sslkey": ANY,
+    "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
+    "sslnegotiation": ("postgres", "direct"),
+    "sslpassword": ANY,
+    "sslrootcert": ANY,
+    "target_session_attrs": (
+        *("any", "primary", "standby", "prefer-standby", "read-write", "read-only"),
+    ),
+    "user": ANY,
+}
+# The server knows these settings. It also takes any name with a dot.
+SERVER_SETTINGS = {
+    *("application_name", "datestyle", "default_transaction_isolation", "idle_session_timeout"),
+    *("default_transaction_read_only", "intervalstyle", "jit", "lock_timeout", "options", "role"),
+    *("search_path", "synchronous_commit", "timezone", "transaction_timeout", "work_mem"),
+}
+# asyncpg does not need these, so they are left out.
+NOT_NEEDED: Mapping[str, tuple[str, ...]] = {
+    # asyncpg cannot bind the login to the TLS connection. verify-full stops the same attack.
+    "channel_binding": ("disable", "prefer", "require"),
+    "client_encoding": ANY,  # it is always UTF-8
+    "connect_timeout": ANY,  # `read_timeout` reads it
+    "fallback_application_name": ANY,  # the service has a name
+    "gssdelegation": ("0",),
+    "gssencmode": ("disable", "prefer"),
+    # A timeout of each statement notices a server that is silent.
+    **dict.fromkeys(("keepalives", "keepalives_count", "keepalives_idle"), ANY),
+    **dict.fromkeys(("keepalives_interval", "tcp_user_timeout"), ANY),
+    "load_balance_hosts": ("disable",),  # asyncpg tries the hosts in their order
+    "max_protocol_version": ANY,
+    "min_protocol_version": ("3.0",),
+    "replication": ("false", "off", "no", "0"),
+    "sslcertmode": ("allow",),
+    "sslcompression": ANY,  # libpq ignores it, too
+    "sslsni": ("1",),
+}
+# What to write in place of others, some of which are not libpq's.
+INSTEAD = {
+    "connection_limit": "set DATABASE_POOL_SIZE",
+    "currentschema": "write options=-csearch_path%3DNAME",
+    "hostaddr": "write the address as the host",
+    "idle_in_transaction_session_timeout": "set DATABASE_STATEMENT_TIMEOUT",
+    "pgbouncer": "set DATABASE_PGBOUNCER",
+    "pool_timeout": "set DATABASE_POOL_TIMEOUT",
+    "schema": "write options=-csearch_path%3DNAME",
+    "service": "write what the service file says",
+    "servicefile": "write what the service file says",
+    "ssl": "write sslmode=require or sslmode=verify-full",
+    "sslcrldir": "write sslcrl=FILE",
+    "statement_timeout": "set DATABASE_STATEMENT_TIMEOUT",
+    # These would demand of asyncpg what it cannot do.
+    **dict.fromkeys(("requirepeer", "require_auth", "sslkeylogfile"), "leave it out"),
+    **dict.fromkeys(("scram_client_key", "scram_server_key"), "write the password"),
+    **dict.fromkeys(
+        ("oauth_issuer", "oauth_client_id", "oauth_client_secret", "oauth_scope"),
+        "asyncpg has no OAuth",
+    ),
+}
+
+
+@dataclass(frozen=True, repr=False)  # so that nothing shows the password by accident
+class DatabaseUrl:
+    """A URL that was checked."""
+
+    dsn: str  # the URL as asyncpg reads it, with the password
+    parameters: Mapping[str, str]
+    connect_timeout: float | None  # seconds
+
+
+def parse_database_url(text: str) -> DatabaseUrl:
+    """Read a URL. Raises ValueError, whose message repeats nothing of the password."""
+    netloc, path, parameters = split_url(text)
+    known = {name: value for name, value in parameters.items() if is_known(name, value, parameters)}
+    login, _, hosts = netloc.rpartition("@")
+    user, _, password = login.partition(":")
+    twice = {"user": user, "password": password, "host": hosts, "port": hosts}
+    for name, value in {**twice, "dbname": path, "database": path}.items():
+        if value and name in known:  # libpq would use this one, and asyncpg the other one
+            raise ValueError(f"{name} must not also be a parameter after the ?")
+    check_hosts((hosts or known.get("host", "/")).split(","), known.get("port"))
+    use_system_certificates(known)
+    dbname = known.pop("dbname", "") or known.pop("database", "")
+    path = path or quote(dbname, safe="")
+    if not path:
+        raise ValueError(f"must end with the name of a database: {FORM}")
+    dsn = f"postgresql://{netloc}/{path}?{urlencode(known, quote_via=quote)}".rstrip("?")
+    return DatabaseUrl(dsn, known, read_timeout(parameters))
+
+
+def split_url(text: str) -> tuple[str, str, dict[str, str]]:
+    """Return the user, password and hosts; the name of the database; and the parameters."""
+    # `docker run --env-file` keeps quotes, and a file with a secret may end in a line break.
+    text = text.strip().strip("'\"").strip()
+    scheme = re.match(r"(?i)postgres(ql)?(\+\w+)?://", text)  # SQLAlchemy's has a driver after a +
+    if not scheme:
+        raise ValueError(f"must look like {FORM}")
+    try:
+        parts = urlsplit("postgresql://" + text[scheme.end() :])
+        unquote(text, errors="strict")
+    except ValueError:
+        raise ValueError(ENCODE) from None
+    is_ambiguous = (
+        text.count("@") > ("@" in parts.netloc)
+        or "#" in text
+        or re.search("%(?![0-9A-Fa-f]{2})|%00", text)
+        or not text.isprintable()  # urlsplit leaves line breaks and tabs out
+    )
+    if is_ambiguous:
+        raise ValueError(ENCODE)
+    path = parts.path.removeprefix("/")
+    if "/" in path:
+        raise ValueError("must not contain a / after the name of the database")
+    if "+" in parts.query:
+        raise ValueError("must not contain a + after the ?: write a space as %20, a + as %2B")
+    try:
+        parameters = dict(parse_qsl(parts.query, strict_parsing=True)) if parts.query else {}
+    except ValueError:
+        raise ValueError("after the ? there must be NAME=VALUE, joined by &") from None
+    return parts.netloc, path, parameters
+
+
+def check_hosts(hosts: list[str], ports: str | None) -> None:
+    """Check hosts, each of which may have a port or be the folder of a socket."""
+    try:
+        for host in hosts:
+            parts = urlsplit(f"//{host}")
+            if not host.startswith("/") and (not parts.hostname or parts.port == 0 or " " in host):
+                raise ValueError
+        if ports and not all(0 < int(port) < 65536 for port in ports.split(",")):
+            raise ValueError
+    except ValueError:
+        message = f"each host needs a name or address, and each port is from 1 to 65535: {FORM}"
+        raise ValueError(message) from None
+    if ports and ports.count(",") not in {0, len(hosts) - 1}:
+        raise ValueError("there must be one port, or one for each host")
+
+
+def is_known(name: str, value: str, parameters: Mapping[str, str]) -> bool:
+    """Return whether asyncpg or the server uses a parameter. Raises ValueError if it is refused."""
+    allowed = KNOWN.get(name, NOT_NEEDED.get(name))
+    if allowed is not None:
+        if allowed and value not in allowed:
+            raise ValueError(f"{name} must be one of: {', '.join(allowed)}")
+        return name in KNOWN
+    if name.lower() in INSTEAD:
+        raise ValueError(f"the parameter {name} cannot be used: {INSTEAD[name.lower()]}")
+    if name.lower() in SERVER_SETTINGS or "." in name:
+        return True
+    if "password" in parameters or not re.fullmatch("[A-Za-z_]{1,40}", name):
+        raise ValueError(ENCODE)  # the name may be the rest of a password
+    raise ValueError(
+        f"the parameter {name} is not known to asyncpg: leave it out or, if it is a setting of the "
+        f"server, write options=-c{name}%3DVALUE"
+    )
+
+
+def use_system_certificates(parameters: dict[str, str]) -> None:
+    """Replace sslrootcert=system, which asyncpg does not know, by the file that it means."""
+    if parameters.get("sslrootcert") != "system":
+        return
+    if parameters.setdefault("sslmode", "verify-full") != "verify-full":
+        raise ValueError("sslrootcert=system needs sslmode=verify-full")  # as libpq does
+    file = ssl.get_default_verify_paths().cafile
+    if file is None:
+        raise ValueError("sslrootcert=system finds no file here: write the name of one")
+    parameters["sslrootcert"] = file
+
+
+def read_timeout(parameters: Mapping[str, str]) -> float | None:
+    """Return the seconds of connect_timeout. It has no limit if it is not above 0."""
+    try:
+        seconds = int(parameters.get("connect_timeout", "0"))
+    except ValueError:
+        raise ValueError("connect_timeout must be a whole number of seconds") from None
+    return seconds if seconds > 0 else None
+
+
+def check_files(parameters: Mapping[str, str]) -> None:
+    """Refuse files that cannot be used, which asyncpg would notice when it connects."""
+    mode = parameters.get("sslmode", "prefer")
+    if parameters.get("sslnegotiation") == "direct" and mode in {"disable", "allow", "prefer"}:
+        raise ValueError("sslnegotiation=direct needs sslmode=require or verify-full")
+    default = os.environ.get("PGSSLROOTCERT") or os.path.expanduser("~/.postgresql/root.crt")
+    has_certificates = "sslrootcert" in parameters or os.path.exists(default)
+    if mode.startswith("verify") and not has_certificates:
+        raise ValueError(f"sslmode={mode} needs sslrootcert, a file or the word system")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    for name in parameters.keys() & {"passfile", "sslcert", "sslcrl", "sslkey", "sslrootcert"}:
+        try:
+            with open(parameters[name], "rb"):
+                pass
+            if name in {"sslrootcert", "sslcrl"}:
+                context.load_verify_locations(parameters[name])
+            elif name == "sslcert" and "sslkey" in parameters:
+                password = parameters.get("sslpassword", "")
+                context.load_cert_chain(parameters[name], parameters["sslkey"], password)
+        except OSError as error:  # ssl.SSLError is one
+            raise ValueError(f"the file of {name} cannot be used: {type(error).__name__}") from None

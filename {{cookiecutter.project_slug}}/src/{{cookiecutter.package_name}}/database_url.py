@@ -1,0 +1,1 @@
+{% include 'common/service/database_url.py' %}
