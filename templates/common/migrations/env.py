@@ -29,6 +29,7 @@ TIMEOUTS = ("statement_timeout", "idle_in_transaction_session_timeout", "idle_se
 
 logging.basicConfig(format="%(message)s")
 logging.getLogger("alembic.runtime.migration").setLevel(logging.INFO)
+logging.getLogger("alembic.util.messaging").setLevel(logging.CRITICAL)  # alembic prints errors, too
 
 
 def include_name(name: str | None, kind: str, _: object) -> bool:

@@ -3,7 +3,9 @@
 import asyncio
 import os
 import shutil
+import signal
 import sys
+from asyncio.subprocess import PIPE, STDOUT
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from alembic.util import CommandError
 from sqlalchemy import Enum, text
 from sqlalchemy.schema import DefaultClause
 
+from scripts.postgres import free_port
 from tests import sample_models
 from tests.serving import metadata
 from tests.temporary_database import (
@@ -103,6 +106,72 @@ def models() -> Iterator[None]:
     yield
     for name in set(metadata.tables) - tables:
         metadata.remove(metadata.tables[name])
+
+
+async def run(project: Path, *module: str, **environment: str) -> asyncio.subprocess.Process:
+    """Start a module in the folder of a project. An empty variable counts as not set."""
+    path = os.pathsep.join([str(PROJECT), os.environ.get("PYTHONPATH", "")])
+    return await asyncio.create_subprocess_exec(
+        *[sys.executable, "-m", *module],
+        cwd=project,
+        env={**os.environ, "PYTHONPATH": path, "DATABASE_URL": "", **environment},
+        stdout=PIPE,
+        stderr=STDOUT,
+    )
+
+
+async def test_url_in_small_letters_in_the_env_file_is_migrated(
+    empty_database_url: str, project: Path
+) -> None:
+    (project / ".env").write_text(f"export database_url='{empty_database_url}'\n")
+    process = await run(project, "scripts.develop", "migrate")
+    output, _ = await process.communicate()
+    assert process.returncode == 0, output.decode()
+    assert not (project / ".postgres").exists()
+    await alembic(empty_database_url, "check")
+
+
+@pytest.mark.parametrize("module", [("alembic", "upgrade", "head"), ("scripts.develop", "migrate")])
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        (
+            "postgresql://me:hunter2@127.0.0.1:{port}/name",
+            "no connection: ConnectionRefusedError: ",
+        ),
+        ("postgresql://me:hunter2@{port}@db/name", "percent-encoded"),
+    ],
+)
+async def test_failure_to_connect_is_told_in_one_line(
+    project: Path, module: tuple[str, ...], url: str, message: str
+) -> None:
+    process = await run(project, *module, DATABASE_URL=url.format(port=free_port()))
+    output, _ = await process.communicate()
+    assert process.returncode != 0
+    [line] = output.decode().splitlines()
+    assert message in line
+    assert "hunter2" not in line
+
+
+async def test_sigterm_stops_a_migration_that_waits(empty_database_url: str, project: Path) -> None:
+    """It ends by itself: the first process of a container gets no signal that it does not handle."""
+    connection = await asyncpg.connect(empty_database_url)
+    try:
+        await connection.execute("SELECT pg_advisory_lock(5432001)")
+        process = await run(project, "alembic", "upgrade", "head", DATABASE_URL=empty_database_url)
+        async with asyncio.timeout(30):
+            connections = 1
+            while connections < 2:
+                await asyncio.sleep(0.05)
+                connections = await connection.fetchval(CONNECTIONS)
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(5):
+            output, _ = await process.communicate()
+    finally:
+        await connection.close()
+    assert process.returncode is not None
+    assert process.returncode > 0  # a signal would make it negative
+    assert output.decode().splitlines()[-1].endswith("stopped by SIGTERM")
 
 
 def count_files(project: Path) -> int:
