@@ -22,12 +22,14 @@ import asyncio, json, sys
 from httpx2 import ASGITransport, AsyncClient
 from service.app import create_app
 from service.logs import configure
-from service.settings import Settings
+from service.settings import InvalidSettings, Settings
 
 async def ready(url):
-    settings = Settings.load(
-        _env_file=None, database_url=url, upstream_url="http://127.0.0.1", log_level="critical"
-    )
+    options = {"upstream_url": "http://127.0.0.1", "log_level": "critical"}
+    try:
+        settings = Settings.load(_env_file=None, database_url=url, **options)
+    except InvalidSettings:
+        return False
     configure(settings)
     app = create_app(settings)
     async with app.router.lifespan_context(app) as state:
@@ -49,12 +51,13 @@ MIGRATE = """
 import json, os, sys
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 
 def migrates(url):
     os.environ["DATABASE_URL"] = url
     try:
         command.upgrade(config, "head")
-    except OSError:
+    except CommandError:
         return False
     return True
 
@@ -94,6 +97,8 @@ CASES = {
     ("localhost", "sslmode=verify-ca&sslrootcert={stranger}", True): "refused",
     ("localhost", "sslmode=verify-ca&sslrootcert={signer}", False): "refused",
     ("127.0.0.1", "sslmode=require", True): "TLS",
+    ("localhost", "sslmode=require&channel_binding=require", True): "TLS",
+    ("localhost", "sslrootcert=system", True): "refused",
     ("127.0.0.1", "sslmode=require", False): "refused",
     ("127.0.0.1", "sslmode=prefer", True): "TLS",
     ("127.0.0.1", "sslmode=prefer", False): "plain",

@@ -5,9 +5,11 @@ import ssl
 
 import asyncpg
 
+UNKNOWN_HOST = "the host in DATABASE_URL is not known: look at its name and at the DNS"
 # The first type that fits. The texts of the errors are not shown: they may hold a part of the URL.
 REASONS: tuple[tuple[type[BaseException], str], ...] = (
-    (socket.gaierror, "the host in DATABASE_URL is not known: look at its name and at the DNS"),
+    (socket.gaierror, UNKNOWN_HOST),
+    (UnicodeError, UNKNOWN_HOST),  # a name that the DNS cannot have
     (
         ssl.SSLCertVerificationError,
         "the certificate of the server is not trusted: look at sslrootcert, which must have its CA, "
@@ -68,8 +70,8 @@ REASONS: tuple[tuple[type[BaseException], str], ...] = (
     (asyncpg.CannotConnectNowError, "the server starts or stops: wait, and look at its log"),
     (
         asyncpg.ProtocolViolationError,
-        "the server refuses what asyncpg sends: look at DATABASE_PGBOUNCER, which must be true "
-        "behind PgBouncer, and at the log of the server",
+        "the server refuses what asyncpg sends: look at DATABASE_PGBOUNCER, which must be true if "
+        "DATABASE_URL names PgBouncer. For migrations DATABASE_URL must name PostgreSQL itself",
     ),
     (
         asyncpg.PostgresError,

@@ -74,9 +74,9 @@ class Slots(Generic[T]):
 
         `errors.py` logs each request that this fails.
         """
-        if (reason := explain(error)) not in self._explained:
-            self._explained.add(reason)
-            log.warning("no connection", cause=type(error).__name__, reason=reason)
+        if (explanation := explain(error)) not in self._explained:
+            self._explained.add(explanation)
+            log.warning("no connection", cause=type(error).__name__, explanation=explanation)
 
     def release(self, connection: T) -> None:
         """Give the slot of a connection to the request that has waited longest."""

@@ -208,9 +208,9 @@ async def test_reason_is_logged_once_with_what_to_look_at(
     cause, reason = UNREACHABLE[url]
     [line] = [line for line in logs if line["event"] == "no connection"]
     assert (line["log_level"], line["cause"]) == ("warning", cause)
-    assert "look at" in line["reason"]
+    assert "look at" in line["explanation"]
     assert HIDDEN not in str(logs)
-    assert re.search(reason, line["reason"])
+    assert re.search(reason, line["explanation"])
 
 
 async def test_missing_database_and_bad_setting_are_told_apart(
@@ -224,7 +224,7 @@ async def test_missing_database_and_bad_setting_are_told_apart(
         with capture_logs() as logs:
             async with serve(settings, database_url=url) as client:
                 assert (await client.get("/health/ready")).status_code == 503
-        reasons += [line["reason"] for line in logs if line["event"] == "no connection"]
+        reasons += [line["explanation"] for line in logs if line["event"] == "no connection"]
     assert "the database does not exist" in reasons[0]
     assert "the parameters of DATABASE_URL" in reasons[1]
 
@@ -233,6 +233,7 @@ async def test_missing_database_and_bad_setting_are_told_apart(
     ("error", "reason"),
     [
         (socket.gaierror(), "host"),
+        (UnicodeError(), "host"),
         (ssl.SSLCertVerificationError(), "sslrootcert"),
         (ssl.SSLError(), "TLS"),
         (PermissionError(), "HOME"),
