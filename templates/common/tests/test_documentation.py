@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from service import errors
+from service import database_url, errors
 
 DEPLOYMENT = Path(__file__).parent.parent / "docs" / "deployment.md"
 
@@ -19,3 +19,9 @@ def test_every_503_is_in_the_table_of_the_deployment_guide() -> None:
     assert documented.keys() == answers.keys()
     for reason, detail in documented.items():
         assert answers[reason].startswith(detail)
+
+
+def test_parameters_that_are_left_out_are_in_the_deployment_guide() -> None:
+    [sentence] = re.findall(r"parameters are left out, (.+?)\.", DEPLOYMENT.read_text(), re.DOTALL)
+    listed = set(re.findall(r"`(\w+)`", sentence))
+    assert listed == database_url.NOT_NEEDED.keys() - {"connect_timeout"}
