@@ -53,6 +53,7 @@ FILES = [
     "scripts/postgres.py",
     "scripts/remove_example.py",
     "scripts/upstream.py",
+    "scripts/variables.py",
     "src/notes_service/__init__.py",
     "src/notes_service/app.py",
     "src/notes_service/connect_failures.py",

@@ -16,10 +16,11 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-from service.settings import InvalidSettings, read_variables
+from service.settings import InvalidSettings
 
 from scripts.postgres import postgres
 from scripts.upstream import start_upstream  # The example
+from scripts.variables import read_variables
 
 APP = "{{ cookiecutter.package_name }}.main:app"
 PYTHON = [sys.executable, "-m"]

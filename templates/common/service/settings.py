@@ -5,7 +5,6 @@ from math import inf
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import SplitResult, urlsplit
 
-from dotenv import dotenv_values
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
@@ -111,20 +110,6 @@ def describe(error: Exception) -> str:
         else:
             problems.append(f"{name}: {detail['msg'].removeprefix('Value error, ')}")
     return "; ".join(problems)
-
-
-def read_variables() -> dict[str, str]:
-    """Return the variables that are set in the environment or, where it has none, in `.env`.
-
-    They are those that the settings see: their names may be in small letters, which are capital
-    letters here, and an empty variable is not set. Raises InvalidSettings.
-    """
-    try:
-        in_file = dotenv_values(ENV_FILE, encoding=ENV_FILE_ENCODING)
-    except (OSError, ValueError) as error:
-        raise InvalidSettings(describe(error)) from None
-    variables = {name.upper(): value for name, value in in_file.items() if value}
-    return variables | {name.upper(): value for name, value in os.environ.items() if value}
 
 
 class DatabaseSettings(BaseSettings):

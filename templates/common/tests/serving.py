@@ -14,7 +14,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.app import create_app
 from service.models import metadata
-from service.settings import DatabaseSettings, InvalidSettings, Settings, read_variables
+from service.settings import DatabaseSettings, InvalidSettings, Settings
+
+from scripts.variables import read_variables
 
 __all__ = [
     "Settings",

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from pydantic import create_model
 
-from service.settings import InvalidSettings, Settings, read_variables
+from service.settings import InvalidSettings, Settings
 
+from scripts.variables import read_variables
 from tests.serving import find_database_url
 
 HIDDEN = "hunter2"
