@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 import asyncpg
@@ -36,8 +35,10 @@ async def temporary_database(server_url: str) -> AsyncIterator[str]:
 
 def with_database(url: str, name: str) -> str:
     """Return the URL with the name of another database."""
-    # Not with SQLAlchemy, which cannot read a URL with several hosts.
-    return urlsplit(url)._replace(path=f"/{name}").geturl()
+    # Not with SQLAlchemy, which cannot read a URL with several hosts, nor with urllib, which leaves
+    # the // out where there is no host.
+    address, mark, parameters = url.partition("?")
+    return f"{address.rpartition('/')[0]}/{name}{mark}{parameters}"
 
 
 async def alembic(
