@@ -19,7 +19,7 @@ URLS = {
     "several hosts": "postgresql://postgres@127.0.0.1:1,localhost:{port}/postgres"
     "?target_session_attrs=primary",
     "parameters": "postgresql:///postgres?user=postgres&host=127.0.0.1&port={port}"
-    "&sslmode=disable&application_name=tests&lock_timeout=10s",
+    "&sslmode=disable&application_name=a%20b&lock_timeout=10s&keepalives=1",
 }
 # They use the proxy, the service in this process, and alembic.
 TESTS = ["tests/test_health.py", "tests/test_migrations.py"]

@@ -5,7 +5,7 @@ import struct
 from collections.abc import Callable
 from contextlib import closing
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import asyncpg
 
@@ -57,7 +57,7 @@ class PostgresProxy:
             if name not in ("host", "port") and not name.startswith("ssl")
         ]
         return url._replace(
-            netloc=f"{user}{at}127.0.0.1:{self._port}", query=urlencode(parameters)
+            netloc=f"{user}{at}127.0.0.1:{self._port}", query=urlencode(parameters, quote_via=quote)
         ).geturl()
 
     async def start(self) -> None:
