@@ -8,8 +8,11 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
+from typing import Self
 from urllib.request import Request, urlopen
 
 import asyncpg
@@ -22,6 +25,7 @@ from tests.support.network import free_port
 from tests.support.postgres import PostgresServer, execute, script
 from tests.support.project_user import ProjectUser
 from tests.support.rendering import render_into
+from tests.support.waiting import wait_until
 from tests.test_projects import reuse_lock
 
 PRELOAD = "-c shared_preload_libraries=pg_stat_statements"
@@ -30,9 +34,12 @@ PRELOAD = "-c shared_preload_libraries=pg_stat_statements"
 DOCKER = """#!/bin/sh
 [ "$1 $2" = "compose --file" ] && [ -f "$3" ] || exit 64
 shift 3
+export PGHOST=127.0.0.1 PGPORT=$(cat "$0.port")
 case "$*" in
 "exec -T postgres "*) shift 3; exec "$@" ;;
 "logs postgres") exec cat "$POSTGRES_LOG" ;;
+"stop nginx service" | "up --detach") ;;
+"up --detach --wait postgres") cp "$0.next" "$0.port" ;;
 *) exit 64 ;;
 esac
 """
@@ -100,7 +107,12 @@ def send(method: str, url: str, **content: str) -> bytes:
 
 def test_page_has_these_sections(page: Page, user: ProjectUser) -> None:
     """Each of them has a test below, which takes all of its commands."""
-    assert [*page.commands] == ["From a slow route to an index"]
+    assert [*page.commands] == [
+        "From a slow route to an index",
+        "Backups",
+        "Backups to any point in time",
+        "A new major version of PostgreSQL",
+    ]
     assert "(docs/operations.md)" in (user.project / "README.md").read_text()
 
 
@@ -124,12 +136,11 @@ def test_slow_route_gets_an_index(page: Page, user: ProjectUser) -> None:
         # The statement of the service itself uses the index, too.
         plan = typed(f"psql $DATABASE_URL -c {shlex.quote(f'EXPLAIN (GENERIC_PLAN) {statement}')}")
         assert "Index Scan Backward using note_revisions_pkey" in plan
-        plans = typed(plans).split("ALTER TABLE\n")[1:]
-        for plan, shown in zip(plans, re.findall(PLAN, page.text, re.M), strict=True):
+        before, after = typed(plans).split("ALTER TABLE\n")[1:]
+        for plan, shown in zip([before, after], re.findall(PLAN, page.text, re.M), strict=True):
             for line in shown.splitlines():
                 # The ids depend on what is in the database.
                 assert re.sub(r"\d{4,}", "N", line.strip()) in re.sub(r"\d{4,}", "N", plan)
-        _, after = plans
         assert "Sort" not in after
         compared = typed(compare)
         assert "pg_stat_statements_reset" in compared
@@ -215,43 +226,50 @@ def test_missing_library_is_named() -> None:
 
 
 @contextmanager
-def containers(user: ProjectUser, folder: Path) -> Iterator[tuple[PostgresServer, dict[str, str]]]:
-    """Run PostgreSQL with the options and the roles of compose.yaml.
-
-    Yields the server and the environment in which `docker compose` finds it.
-    """
+def containers(user: ProjectUser) -> Iterator[PostgresServer]:
+    """Run PostgreSQL with the options and the roles of compose.yaml."""
     compose = yaml.safe_load((user.project / "deploy/compose.yaml").read_text())
     program, *options = compose["services"]["postgres"]["command"]
     assert program == "postgres"
     roles = compose["configs"]["roles.sql"]["content"].replace("${DATABASE_PASSWORD:?}", "secret")
-    (folder / "docker").write_text(DOCKER)
-    (folder / "docker").chmod(0o755)
     with server(**dict(option.removeprefix("-c").split("=", 1) for option in options)) as postgres:
-        environment = {
-            "PATH": f"{folder}:{postgres.programs}:{os.environ['PATH']}",
-            "PGHOST": "127.0.0.1",
-            "PGPORT": str(postgres.port),
-            "POSTGRES_LOG": str(postgres.folder / "log"),
-        }
-        command = ["psql", "--username=postgres", "--no-psqlrc", "--set=ON_ERROR_STOP=1"]
-        subprocess.run(command, input=roles, text=True, check=True, env=environment)
-        yield postgres, environment
+        command = [postgres.programs / "psql", postgres.url, "--set=ON_ERROR_STOP=1"]
+        subprocess.run(command, input=roles, text=True, check=True)
+        yield postgres
+
+
+def docker(folder: Path, first: PostgresServer, second: PostgresServer) -> dict[str, str]:
+    """Return the environment in which `docker compose` finds the servers of two containers.
+
+    The second one replaces the first at `docker compose up postgres`.
+    """
+    program = folder / "docker"
+    program.write_text(DOCKER)
+    program.chmod(0o755)
+    program.with_suffix(".port").write_text(str(first.port))
+    program.with_suffix(".next").write_text(str(second.port))
+    return {
+        "PATH": f"{folder}:{first.programs}:{os.environ['PATH']}",
+        "POSTGRES_LOG": str(first.folder / "log"),
+    }
+
+
+def url_of_service(postgres: PostgresServer) -> str:
+    return f"postgresql://service:secret@127.0.0.1:{postgres.port}/service"
 
 
 def test_containers_show_slow_statements_without_values(
     page: Page, user: ProjectUser, tmp_path: Path
 ) -> None:
     _, show, _, _ = page.commands["From a slow route to an index"]
-    with containers(user, tmp_path) as (postgres, environment):
-        service = postgres.url.replace("postgres@", "service:secret@")
-        service = service.replace("/postgres", "/service")
-        asyncio.run(slow_statement(service))
-        output = user.run(show, **environment)
+    with containers(user) as postgres:
+        asyncio.run(slow_statement(url_of_service(postgres)))
+        output = user.run(show, **docker(tmp_path, postgres, postgres))
         listed, _, logged = output.partition(" rows)")
         assert "pg_sleep" in listed
         assert "duration: " in logged and "pg_sleep" in logged
         assert "secret of a user" not in postgres.log()
-        assert "pg_sleep" in show_statements(service).stdout
+        assert "pg_sleep" in show_statements(url_of_service(postgres)).stdout
 
 
 async def slow_statement(url: str) -> None:
@@ -260,3 +278,154 @@ async def slow_statement(url: str) -> None:
         await connection.fetch("SELECT pg_sleep(0.6), $1::text", "secret of a user")
     finally:
         await connection.close()
+
+
+class Writers:
+    """Users who create and change notes until the block ends, and remember what is acknowledged."""
+
+    def __init__(self, url: str) -> None:
+        self.acknowledged: dict[int, int] = {}  # versions by id
+        self._url = url
+        self._stopped = Event()
+        self._pool = ThreadPoolExecutor(2)
+
+    def __enter__(self) -> Self:
+        self._users = [self._pool.submit(self._write) for _ in range(2)]
+        wait_until(lambda: len(self.acknowledged) > 20)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        for user in self._users:
+            user.result()
+        self._pool.shutdown()
+
+    def _write(self) -> None:
+        while not self._stopped.is_set():
+            note = json.loads(send("POST", f"{self._url}/notes", title="first"))
+            self.acknowledged[note["id"]] = 1
+            send("PATCH", f"{self._url}/notes/{note['id']}", title="second")
+            self.acknowledged[note["id"]] = 2
+
+    def wait_for_more(self) -> None:
+        count = len(self.acknowledged)
+        wait_until(lambda: len(self.acknowledged) > count + 10)
+
+
+async def stored(url: str) -> dict[int, int]:
+    """Return the versions of all notes by id, and check that no revision is missing."""
+    connection = await asyncpg.connect(url)
+    try:
+        rows = await connection.fetch(
+            "SELECT id, notes.version, array_agg(r.version ORDER BY r.version) AS revisions"
+            " FROM notes LEFT JOIN note_revisions AS r ON note_id = id GROUP BY id"
+        )
+    finally:
+        await connection.close()
+    for row in rows:
+        assert row["revisions"] == [*range(1, row["version"] + 1)]
+    return {row["id"]: row["version"] for row in rows}
+
+
+def check_restored(url: str, before: dict[int, int]) -> dict[int, int]:
+    """Check that what was acknowledged before the backup is in the restored database."""
+    restored = asyncio.run(stored(url))
+    lost = {note: version for note, version in before.items() if restored.get(note, 0) < version}
+    assert lost == {}
+    return restored
+
+
+@pytest.mark.slow
+def test_dump_under_writes_holds_what_was_acknowledged(page: Page, user: ProjectUser) -> None:
+    dump, _, restore, check = page.commands["Backups"]
+    port = str(free_port())
+    url = f"http://127.0.0.1:{port}"
+    with server() as postgres:
+        environment = {"DATABASE_URL": postgres.url, "PORT": port}
+        with user.serve("make run", f"{url}/health/ready", **environment), Writers(url) as writers:
+            before = dict(writers.acknowledged)
+            user.run(page.path + dump, **environment)
+            writers.wait_for_more()
+        checked = user.run(page.path + restore + check, **environment)
+        restored = check_restored(postgres.url.replace("/postgres", "/restored"), before)
+        assert restored.keys() < writers.acknowledged.keys()
+    assert "No new upgrade operations detected" in checked
+    assert f"\nnotes|{len(restored)}\n" in checked
+    assert f"\nnote_revisions|{sum(restored.values())}\n" in checked
+
+
+@pytest.mark.slow
+def test_archived_log_restores_to_a_point_in_time(page: Page, user: ProjectUser) -> None:
+    archive, copy, restore = page.commands["Backups to any point in time"]
+    port, restored_port = str(free_port()), str(free_port())
+    url = f"http://127.0.0.1:{port}"
+    with server() as postgres:
+        # As the user of PostgreSQL, who may write into the folder of the server.
+        prefix, options = script.unprivileged(postgres.programs, postgres.folder)
+
+        def typed(commands: str) -> None:
+            head, _, _ = archive.partition("\n")
+            assert head == "export BACKUP=/backup RESTORED=/var/lib/postgresql/restored"
+            folders = f"export BACKUP={postgres.folder} RESTORED={postgres.folder}/restored\n"
+            environment = {
+                "PATH": f"{postgres.programs}:{os.environ['PATH']}",
+                "DATABASE_URL": postgres.url,
+            }
+            subprocess.run(
+                [*prefix, "sh", "-e", "-c", folders + commands.replace(f"{head}\n", "")],
+                check=True,
+                cwd=postgres.folder,
+                env=environment,
+                **options,
+            )
+
+        typed(archive)
+        asyncio.run(postgres.stop())
+        asyncio.run(postgres.start())
+        environment = {"DATABASE_URL": postgres.url, "PORT": port}
+        with user.serve("make run", f"{url}/health/ready", **environment), Writers(url) as writers:
+            typed(copy)
+            writers.wait_for_more()
+            before = dict(writers.acknowledged)
+            time = asyncio.run(postgres.query("SELECT clock_timestamp()"))
+            writers.wait_for_more()
+        # What a minute of waiting would do, which archives the last changes.
+        asyncio.run(postgres.execute("SELECT pg_switch_wal()"))
+        restore = restore.replace("2026-11-30 12:00:00+00", str(time)).replace(
+            "5433", restored_port
+        )
+        try:
+            typed(restore)
+            restored_url = script.URL.format(restored_port)
+            restored = check_restored(restored_url, before)
+            # Two users may each have had one note on its way.
+            assert len(restored.keys() - before.keys()) <= 2
+            assert len(writers.acknowledged) > len(before) + 10
+        finally:
+            typed('pg_ctl --pgdata="$RESTORED" --mode=immediate stop')
+
+
+NOTE = [
+    "INSERT INTO notes (title, body) VALUES ('first', '')",
+    "INSERT INTO note_revisions SELECT id, 1, 'first', '' FROM notes",
+]
+
+
+@pytest.mark.slow
+def test_new_major_version_gets_the_data(page: Page, user: ProjectUser, tmp_path: Path) -> None:
+    """Both servers have the same version here; the volume's new one is as empty."""
+    _, dump_in_container, _, _ = page.commands["Backups"]
+    dump, restore = page.commands["A new major version of PostgreSQL"]
+    with containers(user) as old, containers(user) as new:
+        environment = docker(tmp_path, old, new)
+        user.run("make migrate", DATABASE_URL=url_of_service(old))
+        asyncio.run(execute(url_of_service(old), *NOTE))
+        user.run(dump_in_container, **environment)
+        user.run(dump, **environment)
+        assert (user.project / "upgrade.dump").stat().st_size > 1000
+        user.run(restore, **environment)
+        assert asyncio.run(stored(url_of_service(new))) == {1: 1}
+        # The tables belong to the service, which migrates them.
+        user.run("make migrate", DATABASE_URL=url_of_service(new))
+        user.run(".venv/bin/alembic check", DATABASE_URL=url_of_service(new))
+        asyncio.run(execute(url_of_service(new), "ALTER TABLE notes ADD COLUMN more int"))
