@@ -7,7 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +19,7 @@ import asyncpg
 import pytest
 import yaml
 
-from tests.choices import PROGRAMS, PROJECTS, TEMPLATES, python_path
+from tests.choices import CHOICES, PROGRAMS, PROJECTS, TEMPLATES, python_path
 from tests.support.guide import blocks
 from tests.support.network import free_port
 from tests.support.postgres import PostgresServer, execute, script
@@ -112,6 +112,7 @@ def test_page_has_these_sections(page: Page, user: ProjectUser) -> None:
         "Backups",
         "Backups to any point in time",
         "A new major version of PostgreSQL",
+        "Under load",
     ]
     assert "(docs/operations.md)" in (user.project / "README.md").read_text()
 
@@ -429,3 +430,24 @@ def test_new_major_version_gets_the_data(page: Page, user: ProjectUser, tmp_path
         user.run("make migrate", DATABASE_URL=url_of_service(new))
         user.run(".venv/bin/alembic check", DATABASE_URL=url_of_service(new))
         asyncio.run(execute(url_of_service(new), "ALTER TABLE notes ADD COLUMN more int"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("packaging", CHOICES["packaging"])
+def test_users_load_a_running_service(
+    packaging: str, page: Page, project_user: Callable[..., ProjectUser], locks: Path
+) -> None:
+    [load] = page.commands["Under load"]
+    user = project_user(packaging=packaging)
+    reuse_lock(user, packaging, locks)
+    port = str(free_port())
+    url = f"http://127.0.0.1:{port}"
+    with user.serve("make run", f"{url}/health/ready", PORT=port):
+        printed = user.run(load, HOST=url, USERS="10", TIME="6s")
+    for line in ("GET /notes", "POST /notes/{id}/synchronize", "PATCH /notes/{id}", "Aggregated"):
+        # The name, the number of requests, and of failures.
+        method_and_name = r" +".join(map(re.escape, line.split()))
+        assert re.search(rf"^{method_and_name} +[1-9]\d* +0\(0\.00%\)", printed, re.M), printed
+    assert "/notes/{id}/synchronize" in (user.project / "load.html").read_text()
+    # Its plugin of pytest must not be where the tests are.
+    assert not [*user.project.glob(".venv/lib/*/site-packages/locust*")]
