@@ -392,9 +392,8 @@ def test_archived_log_restores_to_a_point_in_time(page: Page, user: ProjectUser)
             writers.wait_for_more()
         # What a minute of waiting would do, which archives the last changes.
         asyncio.run(postgres.execute("SELECT pg_switch_wal()"))
-        restore = restore.replace("2026-11-30 12:00:00+00", str(time)).replace(
-            "5433", restored_port
-        )
+        restore = restore.replace("2026-11-30 12:00:00+00", str(time))
+        restore = restore.replace("-p 5433", f"-p {restored_port} -c max_connections=300")
         try:
             typed(restore)
             restored_url = script.URL.format(restored_port)
