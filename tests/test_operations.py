@@ -391,7 +391,9 @@ def test_archived_log_restores_to_a_point_in_time(page: Page, user: ProjectUser)
             time = asyncio.run(postgres.query("SELECT clock_timestamp()"))
             writers.wait_for_more()
         # What a minute of waiting would do, which archives the last changes.
-        asyncio.run(postgres.execute("SELECT pg_switch_wal()"))
+        file = asyncio.run(postgres.query("SELECT pg_walfile_name(pg_switch_wal())"))
+        archived = "SELECT last_archived_wal FROM pg_stat_archiver"
+        wait_until(lambda: asyncio.run(postgres.query(archived)) >= file)
         restore = restore.replace("2026-11-30 12:00:00+00", str(time))
         restore = restore.replace("-p 5433", f"-p {restored_port} -c max_connections=300")
         try:
