@@ -18,7 +18,8 @@ class Visitor(HttpUser):
     @task(6)
     def browse(self) -> None:
         """List some notes, and read one of them with its revisions."""
-        page = self.client.get(f"/notes?limit=20&after={self.note - 20}", name="/notes").json()
+        query = f"limit=20&after={max(self.note - 20, 0)}"
+        page = self.client.get(f"/notes?{query}", name="/notes").json()
         note = page["items"][0]["id"]
         self.client.get(f"/notes/{note}", name="/notes/{id}")
         self.client.get(f"/notes/{note}/revisions", name="/notes/{id}/revisions")
