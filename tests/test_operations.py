@@ -348,7 +348,7 @@ def test_dump_under_writes_holds_what_was_acknowledged(page: Page, user: Project
             user.run(page.path + dump, **environment)
             writers.wait_for_more()
         checked = user.run(page.path + restore + check, **environment)
-        restored = check_restored(postgres.url.replace("/postgres", "/restored"), before)
+        restored = check_restored(f"{postgres.url.removesuffix('postgres')}restored", before)
         assert restored.keys() < writers.acknowledged.keys()
     assert "No new upgrade operations detected" in checked
     assert f"\nnotes|{len(restored)}\n" in checked
