@@ -436,23 +436,28 @@ def test_new_major_version_gets_the_data(page: Page, user: ProjectUser, tmp_path
 @pytest.mark.slow
 @pytest.mark.parametrize("packaging", CHOICES["packaging"])
 def test_users_load_a_running_service(
-    packaging: str, page: Page, project_user: Callable[..., ProjectUser], locks: Path
+    packaging: str,
+    page: Page,
+    user: ProjectUser,
+    project_user: Callable[..., ProjectUser],
+    locks: Path,
 ) -> None:
+    """Only the commands of the load test depend on the package manager, not the service."""
     [load] = page.commands["Under load"]
-    user = project_user(packaging=packaging)
-    reuse_lock(user, packaging, locks)
+    loader = project_user(packaging=packaging)
+    reuse_lock(loader, packaging, locks)
     if packaging == "pip":  # pip-tools would need minutes to hash all packages
         lock = "requirements-load.txt"
-        user.run(f"uv pip compile -q --generate-hashes --extra load pyproject.toml -o {lock}")
-        os.utime(user.project / lock, (0, 0))
+        loader.run(f"uv pip compile -q --generate-hashes --extra load pyproject.toml -o {lock}")
+        os.utime(loader.project / lock, (0, 0))
     port = str(free_port())
     url = f"http://127.0.0.1:{port}"
     with user.serve("make run", f"{url}/health/ready", PORT=port):
-        printed = user.run(load, HOST=url, USERS="40", TIME="12s")
+        printed = loader.run(load, HOST=url, USERS="40", TIME="12s")
     for line in ("GET /notes", "POST /notes/{id}/synchronize", "PATCH /notes/{id}", "Aggregated"):
         # The name, the number of requests, and of failures.
         method_and_name = r" +".join(map(re.escape, line.split()))
         assert re.search(rf"^ *{method_and_name} +[1-9]\d* +0\(0\.00%\)", printed, re.M), printed
-    assert "/notes/{id}/synchronize" in (user.project / "load.html").read_text()
+    assert "/notes/{id}/synchronize" in (loader.project / "load.html").read_text()
     # Its plugin of pytest must not be where the tests are.
-    assert not [*user.project.glob(".venv/lib/*/site-packages/locust*")]
+    assert not [*loader.project.glob(".venv/lib/*/site-packages/locust*")]
