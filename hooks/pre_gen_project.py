@@ -41,8 +41,11 @@ MODULES = set(
 )
 DISTRIBUTIONS = {name.strip("_").replace("_", "-") for name in MODULES} | set(
     """
-    argon2-cffi argon2-cffi-bindings asyncpg-stubs graphql-core markdown-it-py opentelemetry-api
-    pip-tools poetry pyjwt python-dotenv pyyaml rpds-py uv uv-build
+    argon2-cffi argon2-cffi-bindings asyncpg-stubs bidict blinker brotli cffi configargparse
+    flask flask-cors flask-login gevent geventhttpclient graphql-core itsdangerous jinja2 locust
+    markdown-it-py msgpack opentelemetry-api pip-tools poetry pycparser pyjwt python-dotenv
+    python-engineio python-socketio pyyaml pyzmq rpds-py simple-websocket uv uv-build
+    websocket-client wsproto zope-event zope-interface
     """.split()
 )
 
