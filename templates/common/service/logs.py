@@ -56,6 +56,10 @@ def configure(settings: Settings) -> None:
         add_request_id,
         structlog.stdlib.add_log_level,
     ]
+    if settings.otel_exporter_otlp_endpoint:
+        from .tracing import add_trace_ids
+
+        shared.append(add_trace_ids)
     render: list[Processor]
     if settings.log_format == "json":
         if level > logging.DEBUG:

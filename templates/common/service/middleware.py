@@ -195,7 +195,13 @@ def middleware(settings: Settings) -> list[Middleware]:
         *([cors] if settings.cors_origins else []),
         *([hosts] if "*" not in settings.allowed_hosts else []),
     ]
+    tracing = []
+    if settings.otel_exporter_otlp_endpoint:
+        from .tracing import TracingMiddleware
+
+        tracing.append(Middleware(TracingMiddleware))
     return [
+        *tracing,
         Middleware(RequestLogMiddleware),
         *([Middleware(ProblemDetailsMiddleware)] if guards else []),
         *guards,
