@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from . import metrics
 from .errors import DETAILS, problem, unexpected
 from .logs import request_id
+from .metrics import DatabaseTime
 from .route_table import route_path, route_table
 from .settings import Settings
 
@@ -46,6 +47,8 @@ class RequestLogMiddleware:
         method = scope["method"] if scope["method"] in METHODS else "other"
         route = route_table(scope["app"]).template(method, route_path(scope))
         status = 0  # of a request that is never answered
+        database_time = DatabaseTime()
+        metrics.database_time.set(database_time)
         started = perf_counter()
 
         async def send_with_id(message: Message) -> None:
@@ -68,6 +71,7 @@ class RequestLogMiddleware:
                 route=route,
                 status=status,
                 milliseconds=round(seconds * 1000, 3),
+                database_milliseconds=round(database_time.seconds * 1000, 3),
             )
 
 
