@@ -57,6 +57,7 @@ def test_environment_overrides_env_file(monkeypatch: pytest.MonkeyPatch) -> None
         ("DATABASE_URL", f"postgresql://me:pass@[{HIDDEN}]/name"),
         ("DATABASE_URL", f"postgresql://me@127.0.0.1/name?sslmode={HIDDEN}"),
         ("DATABASE_URL", f"postgresql://me@127.0.0.1/name#{HIDDEN}"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", f"ftp://{HIDDEN}"),
         ("DATABASE_POOL_SIZE", HIDDEN),
         ("DATABASE_POOL_SIZE", "0"),
         ("DATABASE_POOL_TIMEOUT", "nan"),
