@@ -15,7 +15,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from service.database import Database
-from service.errors import CharacterNotAllowed, NumberOutOfRange, ValueNotAllowed, ValueRefused
+from service.errors import (
+    CharacterNotAllowed,
+    NumberOutOfRange,
+    ValueNotAllowed,
+    ValueRefused,
+)
 from service.postgres import translate
 from service.retry import retry_on_conflict
 
