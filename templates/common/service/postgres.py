@@ -101,6 +101,8 @@ def translate(error: BaseException, *, is_usable: bool) -> errors.ServiceError |
             return errors.NumberOutOfRange()
         if isinstance(error.__cause__, UnicodeEncodeError):
             return errors.CharacterNotAllowed()  # half of a surrogate pair
+        if isinstance(error.__cause__, ValueError):
+            return errors.ValueNotAllowed()  # a Decimal with too large an exponent
     if isinstance(error, asyncpg.PostgresError):
         sqlstate = error.sqlstate or ""
         service_error = ERRORS_BY_SQLSTATE.get(sqlstate) or ERRORS_BY_SQLSTATE.get(sqlstate[:2])

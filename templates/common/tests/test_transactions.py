@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
+from decimal import Decimal
 
 import asyncpg
 import pytest
@@ -14,7 +15,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from service.database import Database
-from service.errors import CharacterNotAllowed, NumberOutOfRange, ValueRefused
+from service.errors import (
+    CharacterNotAllowed,
+    NumberOutOfRange,
+    ValueNotAllowed,
+    ValueRefused,
+)
 from service.postgres import translate
 from service.retry import retry_on_conflict
 
@@ -294,7 +300,11 @@ async def test_requests_execute_the_fewest_possible_statements(
 
 @pytest.mark.parametrize(
     ("column_type", "value", "error"),
-    [("int", 2**31, NumberOutOfRange), ("text", "\ud800", CharacterNotAllowed)],
+    [
+        ("int", 2**31, NumberOutOfRange),
+        ("text", "\ud800", CharacterNotAllowed),
+        ("numeric", Decimal("1E+200000000"), ValueNotAllowed),
+    ],
 )
 async def test_value_that_the_driver_refuses_is_the_error_of_the_caller(
     sql: Sql, column_type: str, value: object, error: type[ValueRefused]
