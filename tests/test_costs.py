@@ -20,14 +20,14 @@ from tests.choices import PROGRAMS, ROOT, Combination, name, python_path
 # Counted on Python 3.11. Other versions and later libraries differ by less than the margin.
 REQUESTS = ("read one", "list 10", "create", "change", "synchronize")
 CALLS = {
-    "fastapi-core-asyncpg": (1028, 1324, 1669, 1962, 2640),
-    "fastapi-core-databases": (1496, 2382, 2559, 3202, 4562),
-    "fastapi-orm-asyncpg": (1182, 1602, 2493, 2860, 3876),
-    "fastapi-orm-databases": (1771, 3573, 2810, 3710, 5400),
-    "starlette-core-asyncpg": (601, 705, 1175, 1134, 1870),
-    "starlette-core-databases": (1046, 1724, 2022, 2350, 3767),
-    "starlette-orm-asyncpg": (780, 1008, 2013, 2046, 3115),
-    "starlette-orm-databases": (1321, 2915, 2273, 2858, 4590),
+    "fastapi-core-asyncpg": (1054, 1349, 1691, 1989, 2703),
+    "fastapi-core-databases": (1520, 2405, 2577, 3225, 4619),
+    "fastapi-orm-asyncpg": (1227, 1646, 2523, 2895, 3936),
+    "fastapi-orm-databases": (1795, 3596, 2828, 3733, 5442),
+    "starlette-core-asyncpg": (611, 701, 1161, 1144, 1885),
+    "starlette-core-databases": (1077, 1757, 2047, 2380, 3816),
+    "starlette-orm-asyncpg": (794, 1008, 2003, 2060, 3153),
+    "starlette-orm-databases": (1352, 2948, 2298, 2888, 4639),
 }
 MOST, LEAST = 1.05, 0.9
 

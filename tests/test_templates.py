@@ -71,7 +71,10 @@ def python(*arguments: str | Path, program: Combination, cwd: Path) -> str:
 
 
 def modules(program: Combination) -> list[str]:
-    """Return the modules of `program` except migrations, which have no importable names."""
+    """Return the modules of `program`, except migrations, which have no importable names.
+
+    scripts.load needs locust, whose plugin of pytest must not be installed where tests run.
+    """
     files = [
         path.relative_to(folder)
         for folder in source_folders(program)
@@ -81,6 +84,7 @@ def modules(program: Combination) -> list[str]:
         ".".join(file.with_suffix("").parts).removesuffix(".__init__")
         for file in files
         if file.parts[0] in ("service", "scripts", "tests") or file.name == "env.py"
+        if file != Path("scripts/load.py")
     )
 
 

@@ -31,7 +31,8 @@ initialize() {
 }
 
 serve() {
-    "$bin/postgres" -D "$data" -h 127.0.0.1 -k '' -c max_connections=300 "$@" &
+    "$bin/postgres" -D "$data" -h 127.0.0.1 -k '' -c max_connections=300 \\
+        -c shared_preload_libraries=pg_stat_statements "$@" &
     server=$!
     # `cat` ends when the pipe is closed.
     { cat <&3; while kill -INT $server; do sleep 0.1; done; } >/dev/null 2>&1 &

@@ -69,7 +69,9 @@ def drop_tables() -> None:
         return
     with postgres(Path(".postgres")) as url:
         command = [sys.executable, "-m", "alembic", "downgrade", "base"]
-        environment = {n: v for n, v in os.environ.items() if n.upper() != "DATABASE_URL"}
+        environment = {
+            name: value for name, value in os.environ.items() if name.upper() != "DATABASE_URL"
+        }
         if subprocess.run(command, env={**environment, "DATABASE_URL": url}).returncode:
             raise SystemExit("Nothing was removed: the database in .postgres was not downgraded")
 

@@ -24,6 +24,10 @@ def lifespan(settings: Settings, domains: Iterable[DomainLifespan]) -> Lifespan:
     @asynccontextmanager
     async def open_resources(app: object) -> AsyncIterator[Mapping[str, object]]:
         async with AsyncExitStack() as stack:
+            if settings.otel_exporter_otlp_endpoint:
+                from .tracing import export_traces  # here, so that it costs nothing when it is off
+
+                await stack.enter_async_context(export_traces(settings.otel_exporter_otlp_endpoint))
             state = State(database=await stack.enter_async_context(Database(settings)))
             merged: dict[str, object] = {**state}
             for domain in domains:

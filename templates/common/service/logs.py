@@ -227,6 +227,10 @@ def configure(settings: Settings) -> None:
         structlog.contextvars.merge_contextvars,
         add_fields,
     ]
+    if settings.otel_exporter_otlp_endpoint:
+        from .tracing import add_trace_ids
+
+        processors.append(add_trace_ids)
     if settings.log_format == "json":
         processors += [add_traceback if level == logging.DEBUG else summarize_exception, write_json]
     else:

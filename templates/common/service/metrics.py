@@ -1,6 +1,7 @@
 """The metrics that Prometheus reads at /metrics."""
 
 import os
+from contextvars import ContextVar
 from functools import cache
 
 from prometheus_client import (
@@ -44,6 +45,34 @@ pool_waiting = Gauge(
     "Requests that wait for a connection now.",
     multiprocess_mode="livesum",
 )
+# In seconds. A block usually takes a few milliseconds, and no statement may take longer than
+# DATABASE_STATEMENT_TIMEOUT.
+BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+pool_wait = Histogram(
+    "database_pool_wait_seconds",
+    "Time until a connection was checked out, or opened.",
+    buckets=BUCKETS,
+)
+connection_held = Histogram(
+    "database_connection_seconds",
+    "Time that a connection was held: that of a block.",
+    buckets=BUCKETS,
+)
+
+
+class DatabaseTime:
+    """The seconds that a request has held connections, all its blocks together."""
+
+    seconds = 0.0
+
+
+database_time: ContextVar[DatabaseTime | None] = ContextVar("database_time", default=None)
+
+
+def observe_held(seconds: float) -> None:
+    connection_held.observe(seconds)
+    if current := database_time.get():
+        current.seconds += seconds
 
 
 def exposition() -> bytes:

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from . import metrics
 from .errors import DETAILS, problem, unexpected
 from .logs import request_id
+from .metrics import DatabaseTime
 from .paths import root_path
 from .route_table import route_path, route_table
 from .settings import Settings
@@ -50,6 +51,8 @@ class RequestLogMiddleware:
         route = route_table(scope["app"]).template(method, route_path(scope))
         status = 0  # of a request that is never answered
         finished = False
+        database_time = DatabaseTime()
+        metrics.database_time.set(database_time)
         started = perf_counter()
 
         async def send_with_id(message: Message) -> None:
@@ -80,6 +83,7 @@ class RequestLogMiddleware:
                 route=route,
                 status=status,
                 milliseconds=round(seconds * 1000, 3),
+                database_milliseconds=round(database_time.seconds * 1000, 3),
             )
 
         try:
@@ -212,7 +216,13 @@ def middleware(settings: Settings) -> list[Middleware]:
         *([cors] if settings.cors_origins else []),
         *([hosts] if "*" not in settings.allowed_hosts else []),
     ]
+    tracing = []
+    if settings.otel_exporter_otlp_endpoint:
+        from .tracing import TracingMiddleware
+
+        tracing.append(Middleware(TracingMiddleware))
     return [
+        *tracing,
         Middleware(RequestLogMiddleware),
         *([Middleware(ProblemDetailsMiddleware)] if guards else []),
         *guards,

@@ -96,8 +96,13 @@ def translate(error: BaseException, *, is_usable: bool) -> errors.ServiceError |
     error = errors.main_error(error)
     if isinstance(error, asyncpg.InvalidCachedStatementError):
         return errors.StatementOutdated()
-    if isinstance(error, asyncpg.DataError) and isinstance(error.__cause__, OverflowError):
-        return errors.NumberOutOfRange()  # asyncpg did not send it
+    if isinstance(error, asyncpg.DataError):  # With one of these causes, asyncpg did not send it.
+        if isinstance(error.__cause__, OverflowError):
+            return errors.NumberOutOfRange()
+        if isinstance(error.__cause__, UnicodeEncodeError):
+            return errors.CharacterNotAllowed()  # half of a surrogate pair
+        if isinstance(error.__cause__, ValueError):
+            return errors.ValueNotAllowed()  # a Decimal with too large an exponent
     if isinstance(error, asyncpg.PostgresError):
         sqlstate = error.sqlstate or ""
         service_error = ERRORS_BY_SQLSTATE.get(sqlstate) or ERRORS_BY_SQLSTATE.get(sqlstate[:2])

@@ -31,7 +31,6 @@ def check_database_url(secret: SecretStr) -> SecretStr:
     return secret
 
 
-# The example: begin
 def check_http_url(url: str) -> str:
     """Return the URL without a slash at its end."""
     parts = split_url(url)
@@ -44,7 +43,6 @@ def check_http_url(url: str) -> str:
     return url.rstrip("/")
 
 
-# The example: end
 def check_origin(origin: str) -> str:
     parts = split_url(origin)
     if origin != "*" and origin != f"{parts.scheme}://{parts.netloc}":
@@ -175,3 +173,4 @@ class Settings(DatabaseSettings):
         default_factory=default_web_concurrency
     )
     graceful_timeout: Annotated[int, Field(ge=1)] = 30
+    otel_exporter_otlp_endpoint: Annotated[str, AfterValidator(check_http_url)] | None = None

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from time import perf_counter
 from typing import Any, Generic, TypeVar
 
 import structlog
@@ -29,6 +30,7 @@ class Slots(Generic[T]):
         self._timeout = settings.database_pool_timeout
         self._holders: dict[T, asyncio.Task[Any] | None] = {}
         self._explained: set[str] = set()
+        self._held_since: dict[T, float] = {}
 
     async def checkout(self, open_connection: Callable[[], Awaitable[T]]) -> T:
         """Wait for a slot, then return what `open_connection` returns: a connection of the pool.
@@ -40,6 +42,7 @@ class Slots(Generic[T]):
         """
         if asyncio.current_task() in self._holders.values():
             raise NestedCheckout("this task already holds a connection: use that one")
+        started = perf_counter()
         must_wait = self._semaphore.locked()
         try:
             async with asyncio.timeout(self._timeout):
@@ -48,11 +51,14 @@ class Slots(Generic[T]):
                         await self._semaphore.acquire()
                 else:
                     await self._semaphore.acquire()  # a slot is free
-                return await self._open(open_connection)
+                connection = await self._open(open_connection)
         except TimeoutError as error:
             if not must_wait:
                 self._log(error)
             raise (PoolExhausted if must_wait else ConnectTimeout) from error
+        now = self._held_since[connection] = perf_counter()
+        metrics.pool_wait.observe(now - started)
+        return connection
 
     async def _open(self, open_connection: Callable[[], Awaitable[T]]) -> T:
         metrics.pool_in_use.inc()
@@ -82,6 +88,7 @@ class Slots(Generic[T]):
     def release(self, connection: T) -> None:
         """Give the slot of a connection to the request that has waited longest."""
         del self._holders[connection]
+        metrics.observe_held(perf_counter() - self._held_since.pop(connection))
         self._free()
 
     def _free(self) -> None:

@@ -69,15 +69,16 @@ def raw_request(method: str, target: str, *headers: str | bytes, body: bytes = b
 
 @asynccontextmanager
 async def run_service(
-    settings: Settings, folder: Path, **environment: str
+    settings: Settings, folder: Path, app: str = APP, **environment: str
 ) -> AsyncIterator[ServiceProcess]:
     """Run the service until the block ends, with `environment` in addition to `settings`.
 
     folder: the working directory, which must contain no .env file.
+    app: the application to load.
     """
     service = ServiceProcess(free_port())
     process = await asyncio.create_subprocess_exec(
-        *[*GUNICORN, "--bind", f"127.0.0.1:{service.port}", APP],
+        *[*GUNICORN, "--bind", f"127.0.0.1:{service.port}", app],
         cwd=folder,
         env={
             **os.environ,

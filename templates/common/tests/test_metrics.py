@@ -1,4 +1,4 @@
-"""Metrics of requests. Those of the pool are tested in test_health.py."""
+"""Metrics of requests and of the pool, whose gauges are tested in test_health.py."""
 
 import asyncio
 import sys
@@ -8,8 +8,12 @@ import pytest
 from httpx2 import AsyncClient
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from structlog.testing import capture_logs
 
-from tests.serving import Settings
+from tests.serving import Settings, serve
 
 METRICS = Settings.__module__.replace("settings", "metrics")
 
@@ -54,9 +58,44 @@ async def test_metrics_are_summed_over_workers(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, client: AsyncClient
 ) -> None:
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
-    program = f"from {METRICS} import pool_size; pool_size.inc(10)"
+    program = f"from {METRICS} import *; pool_size.inc(10); pool_wait.observe(2); observe_held(3)"
     workers = [
         await asyncio.create_subprocess_exec(sys.executable, "-c", program) for _ in range(2)
     ]
     assert [await worker.wait() for worker in workers] == [0, 0]
-    assert value(await read_samples(client), "database_pool_size") == 20
+    samples = await read_samples(client)
+    assert value(samples, "database_pool_size") == 20
+    assert value(samples, "database_pool_wait_seconds_sum") == 4
+    assert value(samples, "database_connection_seconds_sum") == 6
+
+
+async def test_waiting_for_and_holding_connections_is_measured(settings: Settings) -> None:
+    """The pool has one connection, so of two requests the second one waits."""
+
+    async def hold(request: Request) -> Response:
+        for _ in range(2):
+            async with request.state.database.connection():
+                await asyncio.sleep(0.1)
+        return Response()
+
+    async with serve(settings, routes=[Route("/test-hold", hold)]) as client:
+        before = await read_samples(client)
+        with capture_logs() as logs:
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(2):
+                    tasks.create_task(client.get("/test-hold"))
+            await client.get("/health/live")
+        after = await read_samples(client)
+
+    def growth(name: str) -> float:
+        return value(after, name) - value(before, name)
+
+    assert growth("database_connection_seconds_count") == 4
+    assert growth("database_pool_wait_seconds_count") == 4
+    assert 0.4 <= growth("database_connection_seconds_sum") < 3
+    # The first request waits once and the second one twice, for as long as the other one holds it.
+    assert 0.25 <= growth("database_pool_wait_seconds_sum") < 3
+    *holding, live = [line["database_milliseconds"] for line in logs]
+    assert live == 0
+    for milliseconds in holding:
+        assert 200 <= milliseconds < 2000

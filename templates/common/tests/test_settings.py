@@ -114,6 +114,7 @@ def test_custom_setting_that_is_not_json_is_named(monkeypatch: pytest.MonkeyPatc
     ("name", "value"),
     [
         ("DATABASE_URL", f"mysql://me:{HIDDEN}@127.0.0.1/name"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", f"ftp://{HIDDEN}"),
         ("DATABASE_POOL_SIZE", HIDDEN),
         ("DATABASE_POOL_SIZE", "0"),
         ("DATABASE_POOL_TIMEOUT", "nan"),

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
+from decimal import Decimal
 
 import asyncpg
 import pytest
@@ -14,7 +15,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from service.database import Database
-from service.errors import NumberOutOfRange
+from service.errors import (
+    CharacterNotAllowed,
+    NumberOutOfRange,
+    ValueNotAllowed,
+    ValueRefused,
+)
 from service.postgres import translate
 from service.retry import retry_on_conflict
 
@@ -292,8 +298,18 @@ async def test_requests_execute_the_fewest_possible_statements(
     assert not pgbouncer or postgres_proxy.prepared_names == {""}
 
 
-async def test_number_that_the_driver_refuses_is_the_error_of_the_caller(sql: Sql) -> None:
+@pytest.mark.parametrize(
+    ("column_type", "value", "error"),
+    [
+        ("int", 2**31, NumberOutOfRange),
+        ("text", "\ud800", CharacterNotAllowed),
+        ("numeric", Decimal("1E+200000000"), ValueNotAllowed),
+    ],
+)
+async def test_value_that_the_driver_refuses_is_the_error_of_the_caller(
+    sql: Sql, column_type: str, value: object, error: type[ValueRefused]
+) -> None:
     """PostgreSQL never sees it."""
     with pytest.raises(asyncpg.DataError) as refused:
-        await sql.fetchval("SELECT $1::int", 2**31)
-    assert isinstance(translate(refused.value, is_usable=True), NumberOutOfRange)
+        await sql.fetchval(f"SELECT $1::{column_type}", value)
+    assert isinstance(translate(refused.value, is_usable=True), error)

@@ -8,7 +8,7 @@ from pydantic import SecretStr
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.database import Database
-from service.errors import NumberOutOfRange, frames
+from service.errors import CharacterNotAllowed, NumberOutOfRange, frames
 from service.notes import queries
 
 from tests.failing_writes import FailingWrites
@@ -205,12 +205,15 @@ async def test_requests_execute_the_fewest_possible_statements(
     assert not pgbouncer or postgres_proxy.prepared_names == {""}
 
 
-async def test_number_that_its_column_cannot_hold_returns_422(settings: Settings) -> None:
+async def test_value_that_its_column_cannot_hold_returns_422(settings: Settings) -> None:
     """The driver refuses it, PostgreSQL never sees it. The API has limits against it of its own."""
     async with Database(settings) as database:
         with pytest.raises(NumberOutOfRange):
             async with database.connection() as connection:
                 await queries.history(connection, 1, 2**31, 1)
+        with pytest.raises(CharacterNotAllowed):
+            async with database.transaction() as transaction:
+                await queries.create(transaction, "\ud800", "")
 
 
 async def test_error_is_located_in_the_query_that_raised_it(

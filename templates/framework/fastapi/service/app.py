@@ -64,8 +64,8 @@ def create_app(settings: Settings) -> FastAPI:
         # FastAPI's pages load their scripts from another host; `page` does not.
         docs_url=None,
         redoc_url=None,
-        # This service has its own metrics and logs.
-        telemetry={"metrics": False, "logs": False},
+        # This service has its own traces, metrics and logs.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
         redirect_slashes=False,
     )
     for domain in DOMAINS:

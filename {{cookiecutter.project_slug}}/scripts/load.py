@@ -1,0 +1,1 @@
+{% include 'common/scripts/load.py' %}

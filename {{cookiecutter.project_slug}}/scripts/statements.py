@@ -1,0 +1,3 @@
+{% filter replace('from service', 'from ' ~ cookiecutter.package_name) %}
+{% include 'common/scripts/statements.py' %}
+{% endfilter %}

@@ -1,0 +1,1 @@
+{% include 'common/tests/collector.py' %}

@@ -1,0 +1,1 @@
+{% include 'common/tests/notes/test_tracing.py' %}
