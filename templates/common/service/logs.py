@@ -21,7 +21,7 @@ import orjson
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from .errors import frames, main_error, names_in
+from .errors import frames, main_error, postgres_details
 from .settings import Settings
 
 # The id of the current request.
@@ -120,7 +120,7 @@ def summarize_exception(logger: WrappedLogger, name: str, event: EventDict) -> E
         exception = main_error(exception)
         put(event, "error", type(exception).__name__)
         put(event, "at", frames(exception))
-        for field, value in names_in(exception).items():
+        for field, value in postgres_details(exception).items():
             put(event, field, value)
     return event
 

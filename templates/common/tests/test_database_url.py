@@ -225,6 +225,21 @@ async def test_reason_is_logged_once_with_what_to_look_at(
     assert re.search(reason, line["explanation"])
 
 
+async def test_reason_is_logged_again_in_the_next_outage(
+    settings: Settings, postgres_proxy: PostgresProxy
+) -> None:
+    url = SecretStr(postgres_proxy.url)
+    with capture_logs() as logs:
+        async with serve(settings, database_url=url) as client:
+            for _ in range(2):
+                await postgres_proxy.stop()
+                for _ in range(2):
+                    assert (await client.get("/health/ready")).status_code == 503
+                await postgres_proxy.start()
+                assert (await client.get("/health/ready")).status_code == 200
+    assert [line["event"] for line in logs].count("no connection") == 2
+
+
 async def test_missing_database_and_bad_setting_are_told_apart(
     settings: Settings, postgres_proxy: PostgresProxy
 ) -> None:
