@@ -37,6 +37,7 @@ FILES = [
     "deploy/pgbouncer.ini",
     "deploy/systemd/notes-service-migrate.service",
     "deploy/systemd/notes-service.service",
+    "docs/database.md",
     "docs/deployment.md",
     "docs/guides/add-a-domain.md",
     "docs/guides/authenticate.md",

@@ -55,7 +55,10 @@ def test_compose_file_is_valid_and_holds_no_secret(packaged: Path) -> None:
 def test_everything_that_compose_refers_to_exists(packaged: Path) -> None:
     compose = yaml.safe_load((packaged / "deploy/compose.yaml").read_text())
     services, configs = compose["services"], compose["configs"]
+    ignored = (packaged / ".gitignore").read_text().splitlines()
     for service in services.values():
+        for file in service.get("env_file", []):
+            assert not file["required"] and f"*{Path(file['path']).suffix}" in ignored
         assert set(service.get("secrets", [])) <= compose["secrets"].keys()
         volumes = {volume.partition(":")[0] for volume in service.get("volumes", [])}
         assert volumes <= compose["volumes"].keys()
