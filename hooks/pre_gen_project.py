@@ -54,6 +54,8 @@ DISTRIBUTIONS = {name.strip("_").replace("_", "-") for name in MODULES} | set(
     uv-build websocket-client wsproto zope-event zope-interface
     """.split()
 )
+# Python's own list leaves `test` out.
+STANDARD_LIBRARY = sys.stdlib_module_names | {"test"}
 
 
 def old_cookiecutter() -> str | None:
@@ -96,7 +98,7 @@ def problem_with_package(name: str) -> str | None:
         )
     if keyword.iskeyword(name):
         return "is a keyword of Python"
-    if name in sys.stdlib_module_names:
+    if name in STANDARD_LIBRARY:
         return "is a module of Python's standard library"
     if name in MODULES:
         return "is a module or a folder that the project uses itself"
@@ -117,7 +119,7 @@ def corrections() -> dict[str, tuple[str, str]]:
         corrected["project_slug"] = (problem, suggestion(name, "-", DISTRIBUTIONS))
     name = ANSWERS["package_name"]
     if problem := problem_with_package(name):
-        taken = MODULES | set(sys.stdlib_module_names)
+        taken = MODULES | STANDARD_LIBRARY
         corrected["package_name"] = (problem, suggestion(name, "_", taken))
     return corrected
 

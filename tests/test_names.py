@@ -50,7 +50,17 @@ REFUSED = {
     "package_name": [
         *["", " ", "a/b", "../x", "/x", "a.b", "a-b", "a b", "1a", "_a", "Notes", "été", "a" * 41],
         *["class", "async", "json", "types", "fastapi", "alembic", "sqlalchemy", "pytest"],
-        *["tests", "scripts", "migrations", "deploy", "src", "jwt", "cryptography", "redis"],
+        *[
+            "test",
+            "tests",
+            "scripts",
+            "migrations",
+            "deploy",
+            "src",
+            "jwt",
+            "cryptography",
+            "redis",
+        ],
     ],
 }
 

@@ -48,6 +48,7 @@ def alembic(*arguments: str) -> None:
 
 def serve(port: int) -> None:
     print(f"Serving until Ctrl-C: http://127.0.0.1:{port}/docs", flush=True)
+    # Not the command `uvicorn`, which would go on serving if this process were killed.
     server = subprocess.Popen([*PYTHON, "scripts.develop", "server", "--port", str(port)])
     try:
         if server.wait():
@@ -58,7 +59,7 @@ def serve(port: int) -> None:
 
 
 def stop_with_parent() -> None:
-    """Let this process end like after Ctrl-C when its parent has ended, even if that was killed."""
+    """Stop this process when its parent process is gone, even if that was killed."""
     parent = os.getppid()
 
     def watch() -> None:
@@ -89,10 +90,12 @@ def main() -> None:
         variables = read_variables()
     except InvalidSettings as error:
         raise SystemExit(str(error)) from None
-    for name, value in dotenv_values(".env.development").items():
-        if value and name.upper() not in variables:
-            variables[name.upper()] = os.environ[name.upper()] = value
-    with database(variables.get("DATABASE_URL")) as os.environ["DATABASE_URL"]:
+    defaults = {name.upper(): value for name, value in dotenv_values(".env.development").items()}
+    unset = {name: value for name, value in defaults.items() if value and name not in variables}
+    os.environ.update(unset)
+    variables = variables | unset
+    with database(variables.get("DATABASE_URL")) as url:
+        os.environ["DATABASE_URL"] = url
         alembic("upgrade", "head")
         if arguments.command == "migration":
             alembic("revision", "--autogenerate", "--message", arguments.message)

@@ -92,5 +92,5 @@ OTHERS = "asyncpg failed: look at DATABASE_URL and at variables whose names begi
 
 
 def explain(error: BaseException) -> str:
-    """Say what prevented a connection, and where to look. It holds no value of any setting."""
-    return next((reason for kind, reason in REASONS if isinstance(error, kind)), OTHERS)
+    """Return what prevented a connection, and where to look. It holds no value of any setting."""
+    return next((reason for cls, reason in REASONS if isinstance(error, cls)), OTHERS)

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from .errors import ServiceError, names_in
+from .errors import ServiceError, postgres_details
 
 
 @asynccontextmanager
@@ -23,7 +23,7 @@ async def constraint_errors(**error_by_constraint: type[ServiceError]) -> AsyncI
     try:
         yield
     except Exception as error:
-        service_error = error_by_constraint.get(names_in(error).get("constraint", ""))
+        service_error = error_by_constraint.get(postgres_details(error).get("constraint", ""))
         if service_error is None:
             raise
         raise service_error from error

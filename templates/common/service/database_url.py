@@ -43,7 +43,7 @@ KNOWN: Mapping[str, tuple[str, ...]] = {
     ),
     "user": ANY,
 }
-# The server knows these settings. It also takes any name with a dot.
+# The server knows these settings. It also takes any names that are joined by dots.
 SERVER_SETTINGS = {
     *("application_name", "datestyle", "default_transaction_isolation", "idle_session_timeout"),
     *("default_transaction_read_only", "intervalstyle", "jit", "lock_timeout", "options", "role"),
@@ -125,7 +125,7 @@ def parse_database_url(text: str) -> DatabaseUrl:
 def split_url(text: str) -> tuple[str, str, dict[str, str]]:
     """Return the user, password and hosts; the name of the database; and the parameters."""
     # `docker run --env-file` keeps quotes, and a file with a secret may end in a line break.
-    text = text.strip().strip("'\"").strip()
+    text = re.sub(r"""^(['"])(.*)\1$""", r"\2", text.strip()).strip()
     scheme = re.match(r"(?i)postgres(ql)?(\+\w+)?://", text)  # SQLAlchemy's has a driver after a +
     if not scheme:
         raise ValueError(f"must look like {FORM}")
@@ -179,8 +179,10 @@ def is_known(name: str, value: str, parameters: Mapping[str, str]) -> bool:
         return name in KNOWN
     if name.lower() in INSTEAD:
         raise ValueError(f"the parameter {name} cannot be used: {INSTEAD[name.lower()]}")
-    if name.lower() in SERVER_SETTINGS or "." in name:
+    if name.lower() in SERVER_SETTINGS or re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", name):
         return True
+    if name.lower() in {*KNOWN, *NOT_NEEDED}:
+        raise ValueError(f"write the parameter {name} in small letters")
     if "password" in parameters or not re.fullmatch("[A-Za-z_]{1,40}", name):
         raise ValueError(ENCODE)  # the name may be the rest of a password
     raise ValueError(
@@ -215,19 +217,27 @@ def check_files(parameters: Mapping[str, str]) -> None:
     mode = parameters.get("sslmode", "prefer")
     if parameters.get("sslnegotiation") == "direct" and mode in {"disable", "allow", "prefer"}:
         raise ValueError("sslnegotiation=direct needs sslmode=require or verify-full")
-    default = os.environ.get("PGSSLROOTCERT") or os.path.expanduser("~/.postgresql/root.crt")
+    lowest = parameters.get("ssl_min_protocol_version", "TLSv1.2")  # asyncpg's default
+    if parameters.get("ssl_max_protocol_version", lowest) < lowest:
+        raise ValueError(f"ssl_max_protocol_version must be at least {lowest}")
+    folder = os.path.expanduser("~/.postgresql/")  # where asyncpg looks for other files
+    default = os.environ.get("PGSSLROOTCERT") or f"{folder}root.crt"
     has_certificates = "sslrootcert" in parameters or os.path.exists(default)
     if mode.startswith("verify") and not has_certificates:
         raise ValueError(f"sslmode={mode} needs sslrootcert, a file or the word system")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    for name in parameters.keys() & {"passfile", "sslcert", "sslcrl", "sslkey", "sslrootcert"}:
+    for name in ("passfile", "sslrootcert", "sslcrl", "sslkey", "sslcert"):
+        if name not in parameters:
+            continue
         try:
             with open(parameters[name], "rb"):
                 pass
             if name in {"sslrootcert", "sslcrl"}:
                 context.load_verify_locations(parameters[name])
-            elif name == "sslcert" and "sslkey" in parameters:
+            elif name == "sslcert":  # Without a key, asyncpg looks for one in the same file.
+                default = os.environ.get("PGSSLKEY") or f"{folder}postgresql.key"
+                key = parameters.get("sslkey", default if os.path.exists(default) else None)
                 password = parameters.get("sslpassword", "")
-                context.load_cert_chain(parameters[name], parameters["sslkey"], password)
+                context.load_cert_chain(parameters[name], key, password)
         except OSError as error:  # ssl.SSLError is one
             raise ValueError(f"the file of {name} cannot be used: {type(error).__name__}") from None

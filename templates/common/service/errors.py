@@ -98,7 +98,7 @@ class StatementTimeout(DatabaseUnavailable):
 
 
 class DatabaseReadOnly(DatabaseUnavailable):
-    detail = "The database takes no changes at the moment: try again later."
+    detail = "The database is read-only at the moment: try again later."
 
 
 class TransactionConflict(DatabaseUnavailable):
@@ -133,7 +133,10 @@ class ExclusionViolation(ConstraintViolation):
 
 
 class ValueRefused(InvalidRequest):
-    """The database refuses a value. PostgreSQL does not say in which field: a pydantic model can."""
+    """The database refuses a value. PostgreSQL does not say in which field: a pydantic model can.
+
+    The answer names the body, although the value may have come from the path or the query.
+    """
 
     reason: ClassVar[str]
 
@@ -150,11 +153,11 @@ class ValueNotAllowed(ValueRefused):
 
 
 class CharacterNotAllowed(ValueRefused):
-    reason = "a text has a character that cannot be stored"
+    reason = "a string contains a character that cannot be stored"
 
 
 class TextTooLong(ValueRefused):
-    reason = "a text is too long"
+    reason = "a string is too long"
 
 
 class NumberOutOfRange(ValueRefused):
@@ -209,7 +212,7 @@ def problem(
     return Response(dumps(content), status, headers, "application/problem+json")
 
 
-# In place of the status' phrase, which is all that the framework's own errors say.
+# The framework's own errors only repeat the phrase of their status. These details replace it.
 DETAILS = {
     404: "There is nothing at this path.",
     405: "This path does not take this method: see Allow.",
@@ -220,12 +223,12 @@ DETAILS = {
 async def on_service_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ServiceError)
     # The message of the cause is left out: it may hold SQL, values or the server's address.
-    names = names_in(error)
+    details = postgres_details(error)
     if isinstance(error, DatabaseUnavailable):
         cause = type(error.__cause__).__name__ if error.__cause__ else None
-        log.warning("unavailable", reason=type(error).__name__, cause=cause, **names)
-    elif names:
-        log.info("refused by the database", reason=type(error).__name__, **names)
+        log.warning("unavailable", reason=type(error).__name__, cause=cause, **details)
+    elif details:
+        log.info("refused by the database", reason=type(error).__name__, **details)
     problems = error.problems if isinstance(error, InvalidRequest) else None
     return problem(error.status, error.detail, error.headers, problems)
 
@@ -261,19 +264,19 @@ def on_authentication_error(connection: HTTPConnection, error: Exception) -> Res
 def main_error(error: BaseException) -> BaseException:
     """Return the error that stands for a group of errors, or `error` itself if it is no group.
 
-    `asyncio.TaskGroup` raises a group, even of one error. The first one that a caller is not told
-    about stands for the group, so that it gets into the log. Otherwise it is the first one.
+    `asyncio.TaskGroup` raises a group, even of one error. The first error that would be a 500 stands
+    for the group, so that it gets into the log. If there is none, the first error does.
     """
     while isinstance(error, BaseExceptionGroup):
-        unexpected = error.split((ServiceError, HTTPException))[1]
+        _, unexpected = error.split((ServiceError, HTTPException))
         error = (unexpected or error).exceptions[0]
     return error
 
 
-def names_in(error: BaseException | None) -> dict[str, str]:
+def postgres_details(error: BaseException | None) -> dict[str, str]:
     """Return the SQLSTATE, schema, table, column and constraint that PostgreSQL's error names.
 
-    error: an error of asyncpg, or one that was raised `from` it. Other errors name nothing.
+    error: an error of asyncpg, or one that was raised `from` it. Other errors have no details.
     """
     seen: set[int] = set()  # An error can be its own cause.
     while error is not None and id(error) not in seen:
@@ -289,12 +292,12 @@ def names_in(error: BaseException | None) -> dict[str, str]:
         "column": "column_name",
         "constraint": "constraint_name",
     }
-    names = {name: getattr(error, field, None) for name, field in fields.items()}
-    return {name: value for name, value in names.items() if value}
+    details = {name: getattr(error, field, None) for name, field in fields.items()}
+    return {name: value for name, value in details.items() if value}
 
 
 def frames(error: BaseException) -> list[str]:
-    """Return where `error` was raised: the frames of this package, and the last frame.
+    """Return where `error` was raised: the last 8 frames of this package, and the last frame of all.
 
     Those of libraries in between are left out: there may be more than twenty.
     """

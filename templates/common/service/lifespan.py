@@ -9,7 +9,7 @@ from .settings import Settings
 
 
 class State(TypedDict):
-    """What `request.state` holds for every handler. A domain with more of it extends this type."""
+    """What `request.state` holds for every handler. A domain with more resources extends this type."""
 
     database: Database
 

@@ -1,7 +1,8 @@
 """Structured logs: JSON in production, colours on a console.
 
-No call of a logger raises, and no value that it is given is lost: a value that JSON cannot hold is
-written as its repr, and a field with a name that we need ourselves gets an underscore at its end.
+No call of a method of a logger raises, and no value that it gets is lost: a value that JSON cannot
+hold is written as its repr, and a field with a name that we need ourselves gets an underscore at its
+end. Only `logging` itself refuses an `extra` with a name that it needs, such as "name" or "args".
 """
 
 import io
@@ -20,7 +21,7 @@ import orjson
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from .errors import frames, main_error, names_in
+from .errors import frames, main_error, postgres_details
 from .settings import Settings
 
 # The id of the current request.
@@ -33,7 +34,7 @@ PARAMETERS = frozenset({"self", "event", "method_name"})
 METHODS = ("debug", "info", "msg", "warning", "warn", "error", "critical", "fatal", "exception")
 
 # The attributes of every record of `logging`. uvicorn adds its message in colours.
-RECORD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "color_message"}
+RECORD = {*vars(logging.makeLogRecord({})), "message", "asctime", "color_message"}
 
 add_stack = structlog.processors.StackInfoRenderer(additional_ignores=[__name__])
 
@@ -52,20 +53,23 @@ def safe_repr(value: object) -> str:
         return f"<{type(value).__name__}: its repr raises {type(error).__name__}>"
 
 
-def plain(value: object, parents: tuple[int, ...] = ()) -> Any:
+def plain(value: Any, parents: tuple[int, ...] = ()) -> Any:
     """Return `value` as JSON can hold it. What JSON does not have is replaced by its repr.
 
     parents: the ids of the lists and dictionaries around `value`, which it may contain again.
     """
-    if isinstance(value, str):
-        return value.encode(errors="backslashreplace").decode()  # for halves of surrogate pairs
-    if isinstance(value, float) and not isfinite(value):
-        return repr(value)  # orjson would write null
-    if isinstance(value, dict | list) or type(value) is tuple:
+    cls = type(value)  # `isinstance` would ask the value, which may be a proxy of something else
+    if value is None or cls is bool or (cls is int and value.bit_length() < 64):
+        return value  # These are the most common ones, and the last step is slow.
+    if cls is float:
+        return value if isfinite(value) else repr(value)  # orjson would write null
+    if issubclass(cls, str):  # It may have halves of surrogate pairs.
+        return str.encode(value, errors="backslashreplace").decode()
+    if issubclass(cls, dict | list) or cls is tuple:
         if id(value) in parents or len(parents) == DEEPEST:
             return plain(safe_repr(value))
         parents = (*parents, id(value))
-        if not isinstance(value, dict):
+        if not issubclass(cls, dict):
             return [plain(item, parents) for item in value]
         fields: dict[str, object] = {}
         for key, item in value.items():
@@ -79,6 +83,9 @@ def plain(value: object, parents: tuple[int, ...] = ()) -> Any:
 
 
 def add_fields(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
+    for field, value in structlog.contextvars.get_contextvars().items():
+        # `event` is the message.
+        event.setdefault("event_" if field == "event" else field, value)
     if "stack_info" in event:
         event = add_stack(logger, name, event)
     current = request_id.get()
@@ -91,10 +98,10 @@ def add_fields(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
 
 def exception_of(event: EventDict) -> BaseException | None:
     """Take the exception out of `exc_info`, which may also be True or what `sys.exc_info` returns."""
-    given = event.pop("exc_info", None)
-    if given and not isinstance(given, BaseException | tuple):
-        given = sys.exc_info()
-    parts = given if isinstance(given, tuple) else (given,)
+    exc_info = event.pop("exc_info", None)
+    if exc_info and not isinstance(exc_info, BaseException | tuple):
+        exc_info = sys.exc_info()
+    parts = exc_info if isinstance(exc_info, tuple) else (exc_info,)
     return next((part for part in parts if isinstance(part, BaseException)), None)
 
 
@@ -113,7 +120,7 @@ def summarize_exception(logger: WrappedLogger, name: str, event: EventDict) -> E
         exception = main_error(exception)
         put(event, "error", type(exception).__name__)
         put(event, "at", frames(exception))
-        for field, value in names_in(exception).items():
+        for field, value in postgres_details(exception).items():
             put(event, field, value)
     return event
 
@@ -154,6 +161,9 @@ def any_call(method: Callable[..., Any]) -> Callable[..., Any]:
         message, *values = arguments or [fields.pop("event", None)]
         for name in PARAMETERS & fields.keys():
             put(fields, f"{name}_", fields.pop(name))
+        bound = structlog.get_context(self)
+        if "event" in bound:
+            put(fields, "event_", bound["event"])
         if values:
             try:
                 one = len(values) == 1 and isinstance(values[0], Mapping)
@@ -169,13 +179,18 @@ def logger_class(level: int) -> Any:
     """Return structlog's class of loggers for this level, changed so that no call raises."""
     base: Any = structlog.make_filtering_bound_logger(level)
 
+    def method_name(level: int) -> str:
+        return str(logging.getLevelName(min(max(level // 10, 1), 5) * 10)).lower()
+
     def log(self: Any, level: int, /, *arguments: Any, **fields: Any) -> Any:
-        name = logging.getLevelName(min(max(level // 10, 1), 5) * 10)
-        return getattr(self, name.lower())(*arguments, **fields)
+        return getattr(self, method_name(level))(*arguments, **fields)
+
+    def alog(self: Any, level: int, /, *arguments: Any, **fields: Any) -> Any:
+        return getattr(self, f"a{method_name(level)}")(*arguments, **fields)
 
     methods = [*METHODS, *(f"a{name}" for name in METHODS)]
     wrapped = {name: any_call(getattr(base, name)) for name in methods}
-    return type("Logger", (base,), {**wrapped, "log": log})
+    return type("Logger", (base,), {**wrapped, "log": log, "alog": alog})
 
 
 class Output(structlog.WriteLogger):
@@ -223,10 +238,7 @@ def configure(settings: Settings) -> None:
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
-    processors: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
-        add_fields,
-    ]
+    processors: list[Processor] = [add_fields]
     if settings.otel_exporter_otlp_endpoint:
         from .tracing import add_trace_ids
 

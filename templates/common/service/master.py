@@ -67,7 +67,8 @@ def exceeded_budget(workers: int) -> str | None:
         except Exception as error:  # The service must start, and reload, without its database.
             log.warning(
                 "Could not ask the database for its connection limit: %s: %s",
-                *(type(error).__name__, explain(error)),
+                type(error).__name__,
+                explain(error),
             )
             return None
     needed = workers * settings.database_pool_size

@@ -17,7 +17,7 @@ from . import metrics
 from .errors import DETAILS, problem, unexpected
 from .logs import request_id
 from .metrics import DatabaseTime
-from .paths import root_path
+from .paths import set_root_path
 from .route_table import route_path, route_table
 from .settings import Settings
 
@@ -44,8 +44,7 @@ class RequestLogMiddleware:
         if not SANE_ID.fullmatch(current_id):
             current_id = token_hex(16).encode()
         request_id.set(current_id.decode())
-        prefix = scope.get("root_path", "").strip("/")
-        root_path.set(f"/{prefix}" if prefix else "")
+        set_root_path(scope.get("root_path", ""))
         # The labels are what the service knows, not what callers invent.
         method = scope["method"] if scope["method"] in METHODS else "other"
         route = route_table(scope["app"]).template(method, route_path(scope))

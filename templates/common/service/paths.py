@@ -7,6 +7,12 @@ from urllib.parse import quote
 root_path: ContextVar[str] = ContextVar("root_path", default="")
 
 
+def set_root_path(path: str) -> None:
+    """Set `root_path`, with the slashes and escapes that it needs: "api/" is /api."""
+    prefix = quote(path.strip("/"), safe="/%")
+    root_path.set(f"/{prefix}" if prefix else "")
+
+
 def path_to(*segments: object) -> str:
     """Return a path whose segments are quoted: `path_to("cities", "Köln")` is /cities/K%C3%B6ln.
 

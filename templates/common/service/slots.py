@@ -72,11 +72,12 @@ class Slots(Generic[T]):
             self._log(error)
             # Whatever prevented the connection, the caller can only try again later.
             raise translate(error, is_usable=False) or DatabaseUnavailable() from error
+        self._explained.clear()  # so that the next outage is explained again
         self._holders[connection] = asyncio.current_task()
         return connection
 
     def _log(self, error: Exception) -> None:
-        """Log why no connection was opened and where to look, once for each reason.
+        """Log why no connection was opened and where to look, once for each reason in an outage.
 
         `errors.py` logs each request that this fails.
         """

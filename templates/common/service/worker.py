@@ -83,7 +83,7 @@ class Protocol(HttpToolsProtocol):
 
 
 class Worker(UvicornWorker):
-    """uvicorn-worker's worker, with limits of time that agree with those of gunicorn."""
+    """uvicorn-worker's worker, with timeouts that agree with those of gunicorn."""
 
     CONFIG_KWARGS = UvicornWorker.CONFIG_KWARGS | {"http": Protocol}
 
@@ -95,7 +95,7 @@ class Worker(UvicornWorker):
         trusted = self.cfg.forwarded_allow_ips
         self.config.forwarded_allow_ips = "*" if "*" in trusted else [*trusted, UNIX_SOCKET]
         self.config.root_path = self.cfg.root_path
-        # Without gunicorn's wrapper, which logs an error at a stop, when uvloop has closed them.
+        # gunicorn's wrappers log an error at a stop if uvloop has closed the sockets in them.
         self.sockets = [listener.sock for listener in self.sockets]
         self.heartbeat: asyncio.Task[None] | None = None
 

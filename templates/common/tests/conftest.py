@@ -100,7 +100,7 @@ async def service_process(
     async with run_service(settings, folder, ALLOWED_HOSTS="127.0.0.1") as process:
         yield process
         before = len(process.output)
-    assert not [line for line in process.output[before:] if "rror" in line], "at the stop"
+    assert not [line for line in process.output[before:] if "error" in line.lower()], "at the stop"
 
 
 @pytest.fixture(scope="session")

@@ -19,16 +19,17 @@ from service.settings import DatabaseSettings, InvalidSettings, Settings
 
 from scripts.variables import read_variables
 
+# Nearly all tests need Settings, create_app and metadata, so they import them from here, too.
 __all__ = [
     "Settings",
     "assert_problem",
+    "behind_prefix",
     "connections_in_use",
     "create_app",
     "find_database_url",
     "metadata",
     "serve",
     "serve_on_port",
-    "server_with",
 ]
 
 
@@ -89,7 +90,7 @@ def connections_in_use() -> float:
     return metric.samples[0].value
 
 
-def server_with(prefix: str) -> Callable[[ASGIApp], ASGIApp]:
+def behind_prefix(prefix: str) -> Callable[[ASGIApp], ASGIApp]:
     """Put each path behind a prefix, as a server does that has a `root_path`."""
 
     def wrap(app: ASGIApp) -> ASGIApp:

@@ -49,6 +49,7 @@ def load(url: str) -> Settings:
         (f"{NAMED}?keepalives=1&keepalives_idle=30&tcp_user_timeout=9", NAMED),
         (f"{NAMED}?gssencmode=disable&load_balance_hosts=disable&sslcompression=0", NAMED),
         (f"{NAMED}?sslmode=disable&sslmode=prefer&options=", f"{NAMED}?sslmode=prefer"),
+        (f"{QUERY}'", f"{QUERY}%27"),
         (f"{NAMED}?options=-cjit=off&a.b=c", f"{NAMED}?options=-cjit%3Doff&a.b=c"),
         (f"{NAMED}?application_name=a%20b&TimeZone=UTC",) * 2,
         (f"{NAMED}?sslnegotiation=direct&sslmode=require",) * 2,
@@ -84,6 +85,7 @@ def test_url_is_accepted_and_what_asyncpg_does_not_need_is_left_out(url: str, ds
         (f"postgresql://me:[{HIDDEN}@db/name", MUST_ENCODE),
         (f"{NAMED}#", MUST_ENCODE),
         (f"{QUERY}&{HIDDEN}=x", MUST_ENCODE),
+        (f"{QUERY}&{HIDDEN}.1=x", MUST_ENCODE),
         (f"{QUERY}&{HIDDEN}", "NAME=VALUE"),
         (f"{QUERY}+", r"a \+ as %2B"),
         # Another form.
@@ -114,6 +116,14 @@ def test_url_is_accepted_and_what_asyncpg_does_not_need_is_left_out(url: str, ds
         (f"{NAMED}?load_balance_hosts=random", "must be one of: disable"),
         (f"{NAMED}?connect_timeout=soon", "connect_timeout must be a whole number"),
         (f"{NAMED}?sslnegotiation=direct", "needs sslmode=require"),
+        (f"{NAMED}?ssl_max_protocol_version=TLSv1.1", "must be at least TLSv1.2"),
+        (
+            f"{NAMED}?ssl_min_protocol_version=TLSv1.3&ssl_max_protocol_version=TLSv1.2",
+            "ssl_max_protocol_version must be at least TLSv1.3",
+        ),
+        (f"{NAMED}?SSLMode=require", "write the parameter SSLMode in small letters"),
+        (f"{NAMED}?a.=1", MUST_ENCODE),
+        (f"{NAMED}?a.1=1", MUST_ENCODE),
         (f"{NAMED}?schema=public", "schema cannot be used: write options=-csearch_path%3DNAME"),
         (f"{NAMED}?ssl=true", "ssl cannot be used: write sslmode=require"),
         (f"{NAMED}?pgbouncer=true", "set DATABASE_PGBOUNCER"),
@@ -127,6 +137,8 @@ def test_url_is_accepted_and_what_asyncpg_does_not_need_is_left_out(url: str, ds
         (f"{NAMED}?sslrootcert=/{HIDDEN}", "file of sslrootcert cannot be used: FileNotFoundError"),
         (f"{NAMED}?sslrootcert=text", "file of sslrootcert cannot be used: SSLError"),
         (f"{NAMED}?sslcert=text&sslkey=text", "file of sslcert cannot be used: SSLError"),
+        (f"{NAMED}?sslcert=text&sslkey=/{HIDDEN}", "file of sslkey .* FileNotFoundError"),
+        (f"{NAMED}?sslcert=text", "file of sslcert cannot be used: SSLError"),
         (f"{NAMED}?passfile=.", "file of passfile cannot be used: IsADirectoryError"),
         (f"{NAMED}?sslrootcert=system&sslmode=require", "needs sslmode=verify-full"),
     ],
@@ -211,6 +223,21 @@ async def test_reason_is_logged_once_with_what_to_look_at(
     assert "look at" in line["explanation"]
     assert HIDDEN not in str(logs)
     assert re.search(reason, line["explanation"])
+
+
+async def test_reason_is_logged_again_in_the_next_outage(
+    settings: Settings, postgres_proxy: PostgresProxy
+) -> None:
+    url = SecretStr(postgres_proxy.url)
+    with capture_logs() as logs:
+        async with serve(settings, database_url=url) as client:
+            for _ in range(2):
+                await postgres_proxy.stop()
+                for _ in range(2):
+                    assert (await client.get("/health/ready")).status_code == 503
+                await postgres_proxy.start()
+                assert (await client.get("/health/ready")).status_code == 200
+    assert [line["event"] for line in logs].count("no connection") == 2
 
 
 async def test_missing_database_and_bad_setting_are_told_apart(

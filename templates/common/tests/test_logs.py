@@ -41,6 +41,16 @@ class Size:
     width: int
 
 
+class Unbound:
+    """A proxy of something that does not exist now."""
+
+    def __getattribute__(self, name: str) -> object:
+        raise RuntimeError("nothing is bound")
+
+    def __repr__(self) -> str:
+        return "<unbound>"
+
+
 class NoRepr:
     def __repr__(self) -> str:
         raise RuntimeError("not now")
@@ -71,6 +81,7 @@ VALUES: list[tuple[object, object]] = [
     ({7}, "{7}"),
     (b"\xff", "b'\\xff'"),
     ("\ud800 é", "\\ud800 é"),
+    ([Unbound(), None, {1: Unbound()}], ["<unbound>", None, {"1": "<unbound>"}]),
     ({"\ud800": NoRepr()}, {"\\ud800": NO_REPR}),
     ([NoRepr(), ValueError(NoRepr())], [NO_REPR, "<ValueError: its repr raises RuntimeError>"]),
     (CIRCLE, {"a": 1, "circle": "{'a': 1, 'circle': {...}}"}),
@@ -287,6 +298,7 @@ async def test_message_is_logged_even_if_its_arguments_do_not_fit(
     log = structlog.get_logger()
     log.info(message, *arguments)
     log.log(25, message, *arguments)
+    await log.alog(25, message, *arguments)
     await log.ainfo(message, *arguments)
     for line in read_lines(capsys):
         assert (line.pop("level"), line.pop("timestamp")[-1]) == ("info", "Z")
@@ -295,6 +307,21 @@ async def test_message_is_logged_even_if_its_arguments_do_not_fit(
     [line] = read_lines(capsys)
     assert line["message"] == (expected["message"] if arguments else str(message))
     assert line.get("arguments") == expected.get("arguments")
+
+
+def test_bound_event_is_not_the_message(load: Load, capsys: pytest.CaptureFixture[str]) -> None:
+    load()
+    log = structlog.get_logger()
+    log.bind(event="paid").info("done", event_=1)
+    asyncio.run(log.alog(20, "done", event="paid"))
+    with structlog.contextvars.bound_contextvars(event="paid", message="theirs"):
+        log.info("done")
+        logging.getLogger("library").info("done")
+    lines = read_lines(capsys)
+    assert [line["message"] for line in lines] == ["done"] * 4
+    assert [line["event_"] for line in lines] == ["paid"] * 4
+    assert lines[0]["event__"] == 1
+    assert [line["message_"] for line in lines[2:]] == ["theirs"] * 2
 
 
 def test_what_libraries_and_contexts_add_is_logged(

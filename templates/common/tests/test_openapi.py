@@ -34,8 +34,9 @@ async def test_script_writes_the_schema_without_settings(
 ) -> None:
     file = tmp_path / "openapi.json"
     settings = {name for name in os.environ if name.lower() in Settings.model_fields}
+    command = [sys.executable, "-W", "error", "-m", "scripts.openapi", str(file)]
     script = await asyncio.create_subprocess_exec(
-        *[sys.executable, "-W", "error", "-m", "scripts.openapi", str(file)],
+        *command,
         cwd=PROJECT,
         env={name: value for name, value in os.environ.items() if name not in settings},
         stdout=PIPE,

@@ -5,7 +5,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.paths import path_to
+from service.paths import path_to, root_path, set_root_path
 
 from tests.serving import Settings, serve
 
@@ -38,3 +38,21 @@ async def test_location_leads_to_the_resource(settings: Settings, name: str) -> 
 def test_path_has_no_line_breaks() -> None:
     """They would end the header, and what follows would be another one."""
     assert path_to("cities", 7, "a\r\nX-Other: b") == "/cities/7/a%0D%0AX-Other%3A%20b"
+
+
+@pytest.mark.parametrize(
+    ("prefix", "path"),
+    [
+        ("/api", "/api/cities"),
+        ("api/", "/api/cities"),
+        ("/api/v1", "/api/v1/cities"),
+        ("/", "/cities"),
+        ("/a b/ö", "/a%20b/%C3%B6/cities"),
+        ("/a%20b", "/a%20b/cities"),
+    ],
+)
+def test_path_begins_with_the_prefix_that_a_proxy_removes(prefix: str, path: str) -> None:
+    token = root_path.set("")
+    set_root_path(prefix)
+    assert path_to("cities") == path
+    root_path.reset(token)

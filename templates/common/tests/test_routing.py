@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from service.paths import path_to
 
-from tests.serving import Settings, assert_problem, serve, server_with
+from tests.serving import Settings, assert_problem, behind_prefix, serve
 
 
 async def show(request: Request) -> Response:
@@ -43,7 +43,7 @@ async def client_behind_prefix(
     request: pytest.FixtureRequest, settings: Settings
 ) -> AsyncIterator[AsyncClient]:
     """A client of the service behind each prefix, with the routes of these tests."""
-    async with serve(settings, routes=ROUTES, wrap=server_with(request.param)) as client:
+    async with serve(settings, routes=ROUTES, wrap=behind_prefix(request.param)) as client:
         yield client
 
 
@@ -116,7 +116,7 @@ async def test_paths_for_callers_begin_with_the_prefix_of_the_server(
         return Response(status_code=201, headers={"Location": path_to("test-items", 7)})
 
     route = Mount("/test-mount", routes=[Route("/test-items", create, methods=["POST"])])
-    async with serve(settings, routes=[route], wrap=server_with(prefix)) as client:
+    async with serve(settings, routes=[route], wrap=behind_prefix(prefix)) as client:
         created = await client.post("/test-mount/test-items")
         assert created.headers["location"] == f"{prefix.rstrip('/')}/test-items/7"
         schema = (await client.get("/openapi.json")).json()
@@ -130,7 +130,7 @@ async def test_probes_are_answered_for_any_host_behind_a_prefix(
     settings: Settings, prefix: str
 ) -> None:
     hosts = ("api.example.com",)
-    async with serve(settings, wrap=server_with(prefix), allowed_hosts=hosts) as client:
+    async with serve(settings, wrap=behind_prefix(prefix), allowed_hosts=hosts) as client:
         for path in ("/health/live", "/health/ready", "/metrics"):
             assert (await client.get(path)).status_code == 200
         assert_problem(await client.get("/openapi.json"), 400)

@@ -28,9 +28,10 @@ async def test_service_behaves_as_its_schema_says(
 ) -> None:
     """Send the same few requests every time, or SCHEMA_EXAMPLES new ones for each operation."""
     examples = os.environ.get("SCHEMA_EXAMPLES")
+    command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG), "run"]
+    command += [f"{service_process.url}/openapi.json", "--no-color", "--continue-on-failure"]
     schemathesis = await asyncio.create_subprocess_exec(
-        *[sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG)],
-        *["run", f"{service_process.url}/openapi.json", "--no-color", "--continue-on-failure"],
+        *command,
         *(f"--header={name}: {value}" for name, value in headers.items()),
         *(["--max-examples", examples, "--generation-database", "none"] if examples else SAME_FEW),
         cwd=tmp_path,

@@ -102,7 +102,7 @@ def test_env_file_that_cannot_be_read_is_named() -> None:
             read()
 
 
-def test_setting_of_ones_own_that_is_not_json_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_custom_setting_that_is_not_json_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLORS", HIDDEN)
     settings = create_model("OwnSettings", __base__=Settings, colors=(list[str], ...))
     with pytest.raises(InvalidSettings, match="colors") as raised:

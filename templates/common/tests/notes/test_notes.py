@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from httpx2 import AsyncClient
 
-from tests.serving import Settings, assert_problem, serve, server_with
+from tests.serving import Settings, assert_problem, behind_prefix, serve
 from tests.temporary_database import Sql
 
 HIDDEN = "hunter2"
@@ -110,7 +110,7 @@ async def test_list_returns_pages_of_notes_in_order_of_id(
 
 
 async def test_links_begin_with_the_prefix_of_the_server(settings: Settings, sql: Sql) -> None:
-    async with serve(settings, wrap=server_with("/api")) as client:
+    async with serve(settings, wrap=behind_prefix("/api")) as client:
         created = await client.post("/notes", json={"title": "one"})
         assert created.headers["location"] == "/api/notes/1"
         await client.post("/notes", json={"title": "two"})

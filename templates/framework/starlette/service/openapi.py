@@ -52,7 +52,7 @@ class Description(NamedTuple):
 
 
 def describe(
-    request: type[BaseModel] | None = None,
+    request_model: type[BaseModel] | None = None,
     *,
     status: int = 200,
     answer: type[BaseModel] | None = None,
@@ -65,7 +65,7 @@ def describe(
 ) -> Callable[[Handler], Handler]:
     """Describe what a handler takes and answers; its docstring describes what it does.
 
-    request: a model as for `requests.read`. headers: the names of the headers that it reads.
+    request_model: a model as for `requests.read`. headers: the names of the headers that it reads.
     links: where its answer leads. problems: the statuses of the errors that it answers.
     security: the security schemes of OpenAPI, by their names, of which its callers need one.
     anonymous: whether it also answers callers who use none of them.
@@ -73,7 +73,7 @@ def describe(
     The operation is named by the tag and the handler, such as "books-get_book", so two domains may
     have handlers of the same name.
     """
-    fields = request.model_fields if request else {}
+    fields = request_model.model_fields if request_model else {}
     parts: dict[str, Any] = {name: field.annotation for name, field in fields.items()}
     uses: list[ModelUse] = [
         *((part, "validation") for part in parts.values()),
@@ -89,9 +89,9 @@ def describe(
             responses = {str(status): success}
             if "If-None-Match" in headers:
                 responses["304"] = response(304)
-            for problem in problems:
+            for problem_status in problems:
                 content = models.content(Problem, "serialization", "application/problem+json")
-                responses[str(problem)] = response(problem, content)
+                responses[str(problem_status)] = response(problem_status, content)
             schema: Schema = {
                 "tags": [tag],
                 "summary": handler.__name__.replace("_", " ").capitalize(),
@@ -110,8 +110,8 @@ def describe(
                 content = models.content(parts["body"], "validation")
                 schema["requestBody"] = {"content": content, "required": True}
             if security:
-                none: list[Schema] = [{}] if anonymous else []
-                schema["security"] = [{name: []} for name in security] + none
+                without_scheme: list[Schema] = [{}] if anonymous else []
+                schema["security"] = [{name: []} for name in security] + without_scheme
             return schema
 
         handler.description = Description(uses, operation, security or {})  # type: ignore[attr-defined]
@@ -150,19 +150,23 @@ def openapi(routes: Sequence[BaseRoute], title: str, description: str) -> Schema
     """Return the schema of every route whose handler is decorated with `describe`."""
     described: list[tuple[str, BaseRoute, Description]] = []
     for path, route in flatten(routes):
-        of_handler = getattr(getattr(route, "endpoint", None), "description", None)
-        if of_handler is not None:
+        handler_description = getattr(getattr(route, "endpoint", None), "description", None)
+        if handler_description is not None:
             _, template, _ = compile_path(path)
-            described.append((template, route, of_handler))
+            described.append((template, route, handler_description))
 
-    models = Models(use for _, _, of_handler in described for use in of_handler.models)
+    models = Models(
+        use for _, _, handler_description in described for use in handler_description.models
+    )
     paths: dict[str, Schema] = {}
     components: Schema = {}
-    for template, route, of_handler in described:
+    for template, route, handler_description in described:
         for method in sorted(getattr(route, "methods", set()) - {"HEAD"}):
-            paths.setdefault(template, {})[method.lower()] = of_handler.operation(models)
-        if of_handler.security_schemes:
-            components.setdefault("securitySchemes", {}).update(of_handler.security_schemes)
+            paths.setdefault(template, {})[method.lower()] = handler_description.operation(models)
+        if handler_description.security_schemes:
+            components.setdefault("securitySchemes", {}).update(
+                handler_description.security_schemes
+            )
     # Nothing refers to a model whose fields are only parameters.
     references = json.dumps([paths, models.schemas])
     components["schemas"] = {

@@ -11,7 +11,7 @@ from sqlalchemy.sql.visitors import iterate
 from sqlalchemy.types import TypeEngine
 
 DIALECT = dialect(dbapi=dialect.import_dbapi())  # type: ignore[no-untyped-call]
-FLOAT8, NUMERIC = 701, 1700  # the numbers of PostgreSQL's types
+FLOAT8, NUMERIC = 701, 1700  # PostgreSQL's type OIDs
 
 
 class Statement:
@@ -21,8 +21,8 @@ class Statement:
         row = await connection.fetchrow(*GET(user_id=1))
 
     Values that are bound are converted by the types of their columns. The records are asyncpg's own,
-    so a result that its type would convert, such as a Python enum, is refused with a TypeError. So
-    are a column default in Python and a list for `IN`, which need a compilation for each call.
+    so a result that its type would convert, such as a Python enum, is refused with a TypeError. Also
+    refused: a column default in Python and a list for `IN`, which need a compilation for each call.
     """
 
     def __init__(self, statement: ClauseElement) -> None:
@@ -97,8 +97,8 @@ def refuse_conversion(name: str | None, column_type: TypeEngine[Any]) -> None:
         return refuse_conversion(name, implementation.item_type)
     if isinstance(implementation, Enum) and implementation.enum_class is None:
         return  # the values are strings, as they are stored
-    number = FLOAT8 if isinstance(implementation, Float) else NUMERIC
-    if implementation.result_processor(DIALECT, number):
+    oid = FLOAT8 if isinstance(implementation, Float) else NUMERIC
+    if implementation.result_processor(DIALECT, oid):
         raise TypeError(
             f"asyncpg returns {name} as it is stored, without the conversion of {column_type!r}:"
             " select `type_coerce(column, Text)` instead, and convert the value where you read it"

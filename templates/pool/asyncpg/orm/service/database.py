@@ -78,9 +78,9 @@ class Database:
 
     async def _open_connection_for_transaction(self) -> AsyncConnection:
         connection = await self._open_connection()
-        # The isolation level of the server when the first connection was opened, instead of the
-        # engine's AUTOCOMMIT. SQLAlchemy does not know READ UNCOMMITTED, and PostgreSQL treats it
-        # as READ COMMITTED.
+        # Use the server's own isolation level, which SQLAlchemy read at the first connect, instead of
+        # AUTOCOMMIT. SQLAlchemy does not know READ UNCOMMITTED, and PostgreSQL treats it as READ
+        # COMMITTED.
         level = (connection.default_isolation_level or "").replace("UNCOMMITTED", "COMMITTED")
         return await connection.execution_options(isolation_level=level)
 

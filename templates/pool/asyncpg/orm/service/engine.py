@@ -1,4 +1,11 @@
-"""SQLAlchemy's engine with its pool of asyncpg connections, and how the pool treats lost ones."""
+"""SQLAlchemy's engine with its pool of asyncpg connections, and how the pool treats lost ones.
+
+SQLAlchemy calls these functions, in this order:
+- `replace_closed` when it checks out a connection
+- `run_statement` or `run_statement_for_many` instead of running a statement itself
+- `close_unusable` when asyncpg raises an error
+- `close_if_in_use` when a connection is released
+"""
 
 import logging
 from collections.abc import Callable
@@ -19,11 +26,10 @@ from .settings import DatabaseSettings
 logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
 logging.getLogger("sqlalchemy.engine").setLevel(logging.WARNING)  # at `info` it logs each statement
 
-# SQLAlchemy's pool does not notice that a released connection is still in use: by a statement of a
-# task that nobody awaited, or by a streamed result that nobody read to its end. So `run` writes both
-# down under these keys, in the dictionary that the pool keeps with each connection (`record_info`).
-RUNNING = "statements that run now"
-STREAMED = "a result is read in parts"
+# SQLAlchemy's pool does not notice that a released connection is still in use, by a statement that
+# nobody awaited or a stream that nobody read to its end. `run` keeps these in its `record_info`:
+RUNNING = "running"  # the set of the statements that run now
+STREAMED = "streamed"  # whether a result was streamed: nothing shows if it was read to its end
 
 
 class ChangesNotStored(RuntimeError):
@@ -55,28 +61,23 @@ def create_engine(settings: DatabaseSettings) -> AsyncEngine:
         pool_recycle=settings.database_pool_recycle,
         hide_parameters=True,  # errors are logged, and what users wrote must not be
     )
-    # SQLAlchemy calls these when a connection is checked out of the pool, in place of running a
-    # statement itself, when a connection is released, and when asyncpg raises an error.
     event.listen(engine.sync_engine, "checkout", replace_closed)
     event.listen(engine.sync_engine, "do_execute", run_statement)
     event.listen(engine.sync_engine, "do_executemany", run_statement_for_many)
-    event.listen(engine.sync_engine, "checkin", close_if_in_use)
     event.listen(engine.sync_engine, "handle_error", close_unusable)
+    event.listen(engine.sync_engine, "checkin", close_if_in_use)
     return engine
 
 
 def replace_closed(
     connection: Any, record: ConnectionPoolEntry, proxy: PoolProxiedConnection
 ) -> None:
-    """Let the pool replace a connection that the server has closed, without a round trip.
-
-    At a DisconnectionError SQLAlchemy opens a new connection in its place.
-    """
+    """Let the pool replace a connection that the server has closed, without a round trip."""
     driver_connection = record.driver_connection
     if driver_connection is None or driver_connection.is_closed():
-        # SQLAlchemy would do this later, but lose the place in the pool if it is cancelled there.
+        # SQLAlchemy would close it later, and leak its place in the pool if it is cancelled there.
         record.close()
-        raise DisconnectionError
+        raise DisconnectionError  # so that SQLAlchemy opens a new connection in its place
 
 
 def run_statement(cursor: Any, statement: str, parameters: Any, context: ExecutionContext) -> bool:
@@ -92,14 +93,14 @@ def run_statement_for_many(
 def run(
     context: ExecutionContext, method: Callable[[str, Any], None], statement: str, parameters: Any
 ) -> bool:
-    """Run a statement in place of SQLAlchemy, and write it down for as long as it runs."""
+    """Run a statement in place of SQLAlchemy, and record it for as long as it runs."""
     info: Any = context.root_connection.connection.record_info
-    running: list[str] = info.setdefault(RUNNING, [])
-    running.append(statement)
+    running: set[ExecutionContext] = info.setdefault(RUNNING, set())
+    running.add(context)
     try:
         method(statement, parameters)
     finally:
-        running.remove(statement)
+        running.remove(context)
     if context.execution_options.get("stream_results"):
         info[STREAMED] = True
     return True  # so that SQLAlchemy does not run it again
@@ -118,11 +119,11 @@ def refuse_while_running(session: AsyncSession) -> None:
 
 
 def close_if_in_use(connection: Any, record: ConnectionPoolEntry) -> None:
-    """Close a released connection on which a statement still runs or a transaction is open.
+    """Close a released connection on which a statement may still run or a transaction is open.
 
     A task that was not awaited may have left the statement, and SQL the transaction: SQLAlchemy
-    rolls back only what it has begun itself. A streamed result may not have been read to its end.
-    `replace_closed` replaces the connection later.
+    rolls back only what it has begun itself. A connection that streamed a result is closed even if
+    the result was read to its end. `replace_closed` replaces the connection later.
     """
     info: Any = record.record_info
     running, streamed = info.pop(RUNNING, None), info.pop(STREAMED, None)
