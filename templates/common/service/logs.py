@@ -2,7 +2,8 @@
 
 Logging must not fail a request: a line that cannot be written is reported on standard error. No value
 of a line is lost: one that JSON cannot hold is written as its repr, and a field whose name we need
-ourselves gets an underscore at its end.
+ourselves gets an underscore at its end. Only `logging` itself raises, for an `extra` with a name that
+it needs, such as "name" or "args".
 """
 
 import io
@@ -34,6 +35,7 @@ add_stack = structlog.processors.StackInfoRenderer(additional_ignores=[__name__]
 
 
 def add_fields(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
+    """Add the fields that every line has."""
     for field, value in structlog.contextvars.get_contextvars().items():
         # `event` is the message.
         event.setdefault("event_" if field == "event" else field, value)
@@ -94,7 +96,10 @@ def to_texts(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
 
 
 class Logger(structlog.BoundLoggerBase):
-    """Has the methods of structlog's loggers. No call of theirs raises, whatever its arguments are."""
+    """Has the methods of structlog's loggers, none of which raises for a message or a field.
+
+    structlog calls a class like this a custom wrapper. It logs what the root logger's level allows.
+    """
 
     def is_enabled_for(self, level: int) -> bool:
         return logging.getLogger().isEnabledFor(level)
@@ -114,7 +119,7 @@ class Logger(structlog.BoundLoggerBase):
             except Exception:  # The values do not fit the message.
                 set_field(fields, "arguments", values)
         set_field(fields, "event", message)
-        # A level between two that have names has the name of the lower one.
+        # A number between two levels has the name of the lower one: 25 is "info".
         name = logging.getLevelName(min(max(level // 10, 1), 5) * 10).lower()
         try:
             line, options = self._process_event(name, None, fields)
@@ -156,9 +161,8 @@ class LibraryFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         # What a library passes as `extra` is in the attributes of the record.
-        event: Any = {
-            str(key): vars(record)[key] for key in vars(record) if key not in RECORD_ATTRIBUTES
-        }
+        names = [name for name in vars(record) if name not in RECORD_ATTRIBUTES]
+        event: Any = {str(name): vars(record)[name] for name in names}
         try:
             set_field(event, "event", record.getMessage())
         except Exception:  # The arguments do not fit the message.

@@ -305,6 +305,18 @@ async def test_message_is_logged_even_if_its_arguments_do_not_fit(
     assert line.get("arguments") == expected.get("arguments")
 
 
+async def test_exception_is_found_by_asynchronous_methods(
+    load: Load, capsys: pytest.CaptureFixture[str]
+) -> None:
+    load()
+    try:
+        _ = 1 / 0
+    except ZeroDivisionError:
+        await structlog.get_logger().aexception("failed")
+    [line] = read_lines(capsys)
+    assert (line["level"], line["error"]) == ("error", "ZeroDivisionError")
+
+
 def test_bound_event_is_not_the_message(load: Load, capsys: pytest.CaptureFixture[str]) -> None:
     load()
     log = structlog.get_logger()
