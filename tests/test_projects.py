@@ -72,6 +72,7 @@ FILES = [
     "src/notes_service/etags.py",
     "src/notes_service/fields.py",
     "src/notes_service/health.py",
+    "src/notes_service/json_values.py",
     "src/notes_service/lifespan.py",
     "src/notes_service/logs.py",
     "src/notes_service/main.py",

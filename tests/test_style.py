@@ -14,7 +14,7 @@ OLD_WORDS = re.compile(
     r"|Say what there i[s]|is not to b[e] |Tell whethe[r]"
 )
 LINES = {
-    "statement.py": 95,
+    "statement.py": 105,
     "database.py": 130,
     "postgres.py": 150,
     "gunicorn.conf.py": 80,

@@ -10,8 +10,8 @@ from service.settings import ENV_FILE, ENV_FILE_ENCODING, InvalidSettings, descr
 def read_variables() -> dict[str, str]:
     """Return the variables that are set in the environment or, where it has none, in `.env`.
 
-    Their names may be in small letters, which are capital letters here. An empty variable is not
-    set. Raises InvalidSettings.
+    Names are case-insensitive and returned in upper case. An empty variable is not set. Raises
+    InvalidSettings.
     """
     try:
         in_file = dotenv_values(ENV_FILE, encoding=ENV_FILE_ENCODING)

@@ -6,9 +6,14 @@ import ssl
 import asyncpg
 
 UNKNOWN_HOST = "the host in DATABASE_URL is not known: look at its name and at the DNS"
-# The first type that fits. The texts of the errors are not shown: they may hold a part of the URL.
+# The first matching type wins. The texts of the errors are not shown: they may hold a part of the URL.
 REASONS: tuple[tuple[type[BaseException], str], ...] = (
     (socket.gaierror, UNKNOWN_HOST),
+    (
+        UnicodeDecodeError,
+        "the server or a file sent text that is not UTF-8: look at the files that DATABASE_URL names, "
+        "and at the log of the server",
+    ),
     (UnicodeError, UNKNOWN_HOST),  # a name that the DNS cannot have
     (
         ssl.SSLCertVerificationError,
@@ -34,6 +39,11 @@ REASONS: tuple[tuple[type[BaseException], str], ...] = (
         TimeoutError,
         "the server did not answer in time: look at host and port in DATABASE_URL, at firewalls, "
         "and at DATABASE_POOL_TIMEOUT if the server first has to wake up",
+    ),
+    (
+        asyncpg.ConnectionDoesNotExistError,
+        "the server closed the connection during login: look at its log, and whether a proxy or "
+        "PgBouncer stands before it",
     ),
     (
         ConnectionError,

@@ -5,19 +5,19 @@ import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
-FORM = "postgresql://user:password@host:port/name"
-ENCODE = (
-    f"must look like {FORM}, with special characters in the password percent-encoded: "
+URL_FORM = "postgresql://user:password@host:port/name"
+MUST_ENCODE = (
+    f"must look like {URL_FORM}, with special characters in the password percent-encoded: "
     "@ as %40, : as %3A, / as %2F, ? as %3F, # as %23, & as %26, % as %25"
 )
+# Where asyncpg looks for files that the URL does not name.
+DEFAULT_CERTIFICATES = "~/.postgresql/root.crt"
+DEFAULT_KEY = "~/.postgresql/postgresql.key"
 ANY: tuple[str, ...] = ()
 TLS_VERSIONS = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
-
-# asyncpg sends each parameter that it does not know to the server as a setting. The server refuses
-# an unknown one at every connection, so it is refused here, at the start. All parameters of libpq:
-# https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS
 
 # asyncpg knows these parameters. Each has the values that are allowed.
 KNOWN: Mapping[str, tuple[str, ...]] = {
@@ -39,15 +39,32 @@ KNOWN: Mapping[str, tuple[str, ...]] = {
     "sslpassword": ANY,
     "sslrootcert": ANY,
     "target_session_attrs": (
-        *("any", "primary", "standby", "prefer-standby", "read-write", "read-only"),
+        "any",
+        "primary",
+        "standby",
+        "prefer-standby",
+        "read-write",
+        "read-only",
     ),
     "user": ANY,
 }
 # The server knows these settings. It also takes any names that are joined by dots.
 SERVER_SETTINGS = {
-    *("application_name", "datestyle", "default_transaction_isolation", "idle_session_timeout"),
-    *("default_transaction_read_only", "intervalstyle", "jit", "lock_timeout", "options", "role"),
-    *("search_path", "synchronous_commit", "timezone", "transaction_timeout", "work_mem"),
+    "application_name",
+    "datestyle",
+    "default_transaction_isolation",
+    "default_transaction_read_only",
+    "idle_session_timeout",
+    "intervalstyle",
+    "jit",
+    "lock_timeout",
+    "options",
+    "role",
+    "search_path",
+    "synchronous_commit",
+    "timezone",
+    "transaction_timeout",
+    "work_mem",
 }
 # asyncpg does not need these, so they are left out.
 NOT_NEEDED: Mapping[str, tuple[str, ...]] = {
@@ -59,8 +76,10 @@ NOT_NEEDED: Mapping[str, tuple[str, ...]] = {
     "gssdelegation": ("0",),
     "gssencmode": ("disable", "prefer"),
     # A timeout of each statement notices a server that is silent.
-    **dict.fromkeys(("keepalives", "keepalives_count", "keepalives_idle"), ANY),
-    **dict.fromkeys(("keepalives_interval", "tcp_user_timeout"), ANY),
+    "keepalives": ANY,
+    "keepalives_count": ANY,
+    "keepalives_idle": ANY,
+    "keepalives_interval": ANY,
     "load_balance_hosts": ("disable",),  # asyncpg tries the hosts in their order
     "max_protocol_version": ANY,
     "min_protocol_version": ("3.0",),
@@ -68,9 +87,11 @@ NOT_NEEDED: Mapping[str, tuple[str, ...]] = {
     "sslcertmode": ("allow",),
     "sslcompression": ANY,  # libpq ignores it, too
     "sslsni": ("1",),
+    "tcp_user_timeout": ANY,  # like the keepalives
 }
-# What to write in place of others, some of which are not libpq's.
-INSTEAD = {
+LIBPQ = {**KNOWN, **NOT_NEEDED}
+# These are refused, with what to do instead. Some of them are not libpq's.
+REFUSED = {
     "connection_limit": "set DATABASE_POOL_SIZE",
     "currentschema": "write options=-csearch_path%3DNAME",
     "hostaddr": "write the address as the host",
@@ -84,12 +105,15 @@ INSTEAD = {
     "sslcrldir": "write sslcrl=FILE",
     "statement_timeout": "set DATABASE_STATEMENT_TIMEOUT",
     # These would demand of asyncpg what it cannot do.
-    **dict.fromkeys(("requirepeer", "require_auth", "sslkeylogfile"), "leave it out"),
-    **dict.fromkeys(("scram_client_key", "scram_server_key"), "write the password"),
-    **dict.fromkeys(
-        ("oauth_issuer", "oauth_client_id", "oauth_client_secret", "oauth_scope"),
-        "asyncpg has no OAuth",
-    ),
+    "oauth_client_id": "asyncpg has no OAuth",
+    "oauth_client_secret": "asyncpg has no OAuth",
+    "oauth_issuer": "asyncpg has no OAuth",
+    "oauth_scope": "asyncpg has no OAuth",
+    "require_auth": "leave it out",
+    "requirepeer": "leave it out",
+    "scram_client_key": "write the password",
+    "scram_server_key": "write the password",
+    "sslkeylogfile": "leave it out",
 }
 
 
@@ -104,46 +128,41 @@ class DatabaseUrl:
 
 def parse_database_url(text: str) -> DatabaseUrl:
     """Read a URL. Raises ValueError, whose message repeats nothing of the password."""
-    netloc, path, parameters = split_url(text)
-    known = {name: value for name, value in parameters.items() if is_known(name, value, parameters)}
-    login, _, hosts = netloc.rpartition("@")
-    user, _, password = login.partition(":")
-    twice = {"user": user, "password": password, "host": hosts, "port": hosts}
-    for name, value in {**twice, "dbname": path, "database": path}.items():
-        if value and name in known:  # libpq would use this one, and asyncpg the other one
-            raise ValueError(f"{name} must not also be a parameter after the ?")
-    check_hosts((hosts or known.get("host", "/")).split(","), known.get("port"))
-    use_system_certificates(known)
-    dbname = known.pop("dbname", "") or known.pop("database", "")
-    path = path or quote(dbname, safe="")
-    if not path:
-        raise ValueError(f"must end with the name of a database: {FORM}")
-    dsn = f"postgresql://{netloc}/{path}?{urlencode(known, quote_via=quote)}".rstrip("?")
-    return DatabaseUrl(dsn, known, read_timeout(parameters))
+    address, database, parameters = split_database_url(text)
+    for name, value in parameters.items():
+        refuse_parameter(name, value, has_password="password" in parameters)
+    timeout = read_timeout(parameters)
+    used = {name: value for name, value in parameters.items() if name not in NOT_NEEDED}
+    check_address(address, database, used)
+    use_system_certificates(used)
+    if not database:
+        database = quote(used.pop("dbname", "") or used.pop("database", ""), safe="")
+    return DatabaseUrl(build_dsn(address, database, used), used, timeout)
 
 
-def split_url(text: str) -> tuple[str, str, dict[str, str]]:
+def split_database_url(text: str) -> tuple[str, str, dict[str, str]]:
     """Return the user, password and hosts; the name of the database; and the parameters."""
     # `docker run --env-file` keeps quotes, and a file with a secret may end in a line break.
     text = re.sub(r"""^(['"])(.*)\1$""", r"\2", text.strip()).strip()
     scheme = re.match(r"(?i)postgres(ql)?(\+\w+)?://", text)  # SQLAlchemy's has a driver after a +
     if not scheme:
-        raise ValueError(f"must look like {FORM}")
+        raise ValueError(f"must look like {URL_FORM}")
     try:
         parts = urlsplit("postgresql://" + text[scheme.end() :])
         unquote(text, errors="strict")
     except ValueError:
-        raise ValueError(ENCODE) from None
+        raise ValueError(MUST_ENCODE) from None
+    at_signs = 1 if "@" in parts.netloc else 0  # It separates the password from the hosts.
     is_ambiguous = (
-        text.count("@") > ("@" in parts.netloc)
+        text.count("@") > at_signs
         or "#" in text
         or re.search("%(?![0-9A-Fa-f]{2})|%00", text)
         or not text.isprintable()  # urlsplit leaves line breaks and tabs out
     )
     if is_ambiguous:
-        raise ValueError(ENCODE)
-    path = parts.path.removeprefix("/")
-    if "/" in path:
+        raise ValueError(MUST_ENCODE)
+    database = parts.path.removeprefix("/")
+    if "/" in database:
         raise ValueError("must not contain a / after the name of the database")
     if "+" in parts.query:
         raise ValueError("must not contain a + after the ?: write a space as %20, a + as %2B")
@@ -151,7 +170,55 @@ def split_url(text: str) -> tuple[str, str, dict[str, str]]:
         parameters = dict(parse_qsl(parts.query, strict_parsing=True)) if parts.query else {}
     except ValueError:
         raise ValueError("after the ? there must be NAME=VALUE, joined by &") from None
-    return parts.netloc, path, parameters
+    return parts.netloc, database, parameters
+
+
+# asyncpg sends each parameter that it does not know to the server as a setting. The server refuses
+# an unknown one at every connection, so it is refused here, at the start. All parameters of libpq:
+# https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS
+def refuse_parameter(name: str, value: str, *, has_password: bool) -> None:
+    """Raise ValueError if neither asyncpg nor the server can use a parameter.
+
+    has_password: the URL has a parameter `password`. The names after it may be the rest of it.
+    """
+    lower = name.lower()
+    if name in LIBPQ:
+        allowed = LIBPQ[name]
+        if allowed and value not in allowed:
+            raise ValueError(f"{name} must be one of: {', '.join(allowed)}")
+        return
+    if lower in LIBPQ:
+        raise ValueError(f"parameter names are lower case: {lower}")
+    if lower in REFUSED:
+        raise ValueError(f"the parameter {name} cannot be used: {REFUSED[lower]}")
+    if lower in SERVER_SETTINGS or re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", name):
+        return
+    is_similar = get_close_matches(lower, {*LIBPQ, *REFUSED, *SERVER_SETTINGS}, cutoff=0.75)
+    if (has_password and not is_similar) or not re.fullmatch("[A-Za-z_]{1,40}", name):
+        raise ValueError(MUST_ENCODE)
+    raise ValueError(
+        f"the parameter {name} is not known to asyncpg: leave it out or, if it is a setting of the "
+        f"server, write options=-c{name}%3DVALUE"
+    )
+
+
+def check_address(address: str, database: str, parameters: Mapping[str, str]) -> None:
+    """Refuse an address that is incomplete, or that the parameters contradict."""
+    login, _, hosts = address.rpartition("@")
+    user, _, password = login.partition(":")
+    also_in_address = {
+        "user": user,
+        "password": password,
+        "host": hosts,
+        "port": hosts,  # without one, it is 5432
+        "dbname": database,
+        "database": database,
+    }
+    for name, value in also_in_address.items():
+        if value and name in parameters:  # libpq would use this one, and asyncpg the other one
+            raise ValueError(f"write the {name} before the ?, not as a parameter after it")
+    socket = "/"  # what begins with a / is the folder of a socket, here the default one
+    check_hosts((hosts or parameters.get("host", socket)).split(","), parameters.get("port"))
 
 
 def check_hosts(hosts: list[str], ports: str | None) -> None:
@@ -164,31 +231,17 @@ def check_hosts(hosts: list[str], ports: str | None) -> None:
         if ports and not all(0 < int(port) < 65536 for port in ports.split(",")):
             raise ValueError
     except ValueError:
-        message = f"each host needs a name or address, and each port is from 1 to 65535: {FORM}"
+        message = f"each host needs a name or address, and each port is from 1 to 65535: {URL_FORM}"
         raise ValueError(message) from None
     if ports and ports.count(",") not in {0, len(hosts) - 1}:
         raise ValueError("there must be one port, or one for each host")
 
 
-def is_known(name: str, value: str, parameters: Mapping[str, str]) -> bool:
-    """Return whether asyncpg or the server uses a parameter. Raises ValueError if it is refused."""
-    allowed = KNOWN.get(name, NOT_NEEDED.get(name))
-    if allowed is not None:
-        if allowed and value not in allowed:
-            raise ValueError(f"{name} must be one of: {', '.join(allowed)}")
-        return name in KNOWN
-    if name.lower() in INSTEAD:
-        raise ValueError(f"the parameter {name} cannot be used: {INSTEAD[name.lower()]}")
-    if name.lower() in SERVER_SETTINGS or re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", name):
-        return True
-    if name.lower() in {*KNOWN, *NOT_NEEDED}:
-        raise ValueError(f"write the parameter {name} in small letters")
-    if "password" in parameters or not re.fullmatch("[A-Za-z_]{1,40}", name):
-        raise ValueError(ENCODE)  # the name may be the rest of a password
-    raise ValueError(
-        f"the parameter {name} is not known to asyncpg: leave it out or, if it is a setting of the "
-        f"server, write options=-c{name}%3DVALUE"
-    )
+def build_dsn(address: str, database: str, parameters: Mapping[str, str]) -> str:
+    if not database:
+        raise ValueError(f"must end with the name of a database: {URL_FORM}")
+    query = urlencode(parameters, quote_via=quote)
+    return f"postgresql://{address}/{database}" + (f"?{query}" if query else "")
 
 
 def use_system_certificates(parameters: dict[str, str]) -> None:
@@ -212,19 +265,22 @@ def read_timeout(parameters: Mapping[str, str]) -> float | None:
     return seconds if seconds > 0 else None
 
 
-def check_files(parameters: Mapping[str, str]) -> None:
-    """Refuse files that cannot be used, which asyncpg would notice when it connects."""
+def check_tls(parameters: Mapping[str, str]) -> None:
+    """Refuse parameters of TLS that exclude each other."""
     mode = parameters.get("sslmode", "prefer")
     if parameters.get("sslnegotiation") == "direct" and mode in {"disable", "allow", "prefer"}:
         raise ValueError("sslnegotiation=direct needs sslmode=require or verify-full")
     lowest = parameters.get("ssl_min_protocol_version", "TLSv1.2")  # asyncpg's default
     if parameters.get("ssl_max_protocol_version", lowest) < lowest:
         raise ValueError(f"ssl_max_protocol_version must be at least {lowest}")
-    folder = os.path.expanduser("~/.postgresql/")  # where asyncpg looks for other files
-    default = os.environ.get("PGSSLROOTCERT") or f"{folder}root.crt"
+    default = os.environ.get("PGSSLROOTCERT") or os.path.expanduser(DEFAULT_CERTIFICATES)
     has_certificates = "sslrootcert" in parameters or os.path.exists(default)
     if mode.startswith("verify") and not has_certificates:
         raise ValueError(f"sslmode={mode} needs sslrootcert, a file or the word system")
+
+
+def check_files(parameters: Mapping[str, str]) -> None:
+    """Refuse files that cannot be used, which asyncpg would notice when it connects."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     for name in ("passfile", "sslrootcert", "sslcrl", "sslkey", "sslcert"):
         if name not in parameters:
@@ -235,7 +291,7 @@ def check_files(parameters: Mapping[str, str]) -> None:
             if name in {"sslrootcert", "sslcrl"}:
                 context.load_verify_locations(parameters[name])
             elif name == "sslcert":  # Without a key, asyncpg looks for one in the same file.
-                default = os.environ.get("PGSSLKEY") or f"{folder}postgresql.key"
+                default = os.environ.get("PGSSLKEY") or os.path.expanduser(DEFAULT_KEY)
                 key = parameters.get("sslkey", default if os.path.exists(default) else None)
                 password = parameters.get("sslpassword", "")
                 context.load_cert_chain(parameters[name], key, password)

@@ -1,20 +1,20 @@
 """Structured logs: JSON in production, colours on a console.
 
-No call of a method of a logger raises, and no value that it gets is lost: a value that JSON cannot
-hold is written as its repr, and a field with a name that we need ourselves gets an underscore at its
-end. Only `logging` itself refuses an `extra` with a name that it needs, such as "name" or "args".
+Logging must not fail a request: a line that cannot be written is reported on standard error. No value
+of a line is lost: one that JSON cannot hold is written as its repr, and a field whose name we need
+ourselves gets an underscore at its end. Only `logging` itself raises, for an `extra` with a name that
+it needs, such as "name" or "args".
 """
 
 import io
 import logging
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from functools import wraps
-from math import isfinite
+from functools import partialmethod
 from typing import Any
 
 import orjson
@@ -22,67 +22,20 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from .errors import frames, main_error, postgres_details
+from .json_values import safe_repr, set_field, to_json_value
 from .settings import Settings
 
 # The id of the current request.
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
-DEEPEST = 50  # levels of lists and dictionaries in a line; what is deeper is written as its repr
-
-# The parameters of structlog's methods, which a caller's fields must not be called.
-PARAMETERS = frozenset({"self", "event", "method_name"})
-METHODS = ("debug", "info", "msg", "warning", "warn", "error", "critical", "fatal", "exception")
-
 # The attributes of every record of `logging`. uvicorn adds its message in colours.
-RECORD = {*vars(logging.makeLogRecord({})), "message", "asctime", "color_message"}
+RECORD_ATTRIBUTES = {*vars(logging.makeLogRecord({})), "message", "asctime", "color_message"}
 
 add_stack = structlog.processors.StackInfoRenderer(additional_ignores=[__name__])
 
 
-def put(event: EventDict, name: str, value: object) -> None:
-    """Set a field. If there is one of this name already, that one gets an underscore at its end."""
-    if name in event:
-        put(event, f"{name}_", event[name])
-    event[name] = value
-
-
-def safe_repr(value: object) -> str:
-    try:
-        return repr(value)
-    except Exception as error:
-        return f"<{type(value).__name__}: its repr raises {type(error).__name__}>"
-
-
-def plain(value: Any, parents: tuple[int, ...] = ()) -> Any:
-    """Return `value` as JSON can hold it. What JSON does not have is replaced by its repr.
-
-    parents: the ids of the lists and dictionaries around `value`, which it may contain again.
-    """
-    cls = type(value)  # `isinstance` would ask the value, which may be a proxy of something else
-    if value is None or cls is bool or (cls is int and value.bit_length() < 64):
-        return value  # These are the most common ones, and the last step is slow.
-    if cls is float:
-        return value if isfinite(value) else repr(value)  # orjson would write null
-    if issubclass(cls, str):  # It may have halves of surrogate pairs.
-        return str.encode(value, errors="backslashreplace").decode()
-    if issubclass(cls, dict | list) or cls is tuple:
-        if id(value) in parents or len(parents) == DEEPEST:
-            return plain(safe_repr(value))
-        parents = (*parents, id(value))
-        if not issubclass(cls, dict):
-            return [plain(item, parents) for item in value]
-        fields: dict[str, object] = {}
-        for key, item in value.items():
-            put(fields, str(plain(key)), plain(item, parents))
-        return fields
-    try:
-        # orjson has a form for dates, UUIDs, members of an Enum and dataclasses.
-        return orjson.loads(orjson.dumps(value, default=safe_repr, option=orjson.OPT_UTC_Z))
-    except Exception:
-        return plain(safe_repr(value))
-
-
 def add_fields(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
+    """Add the fields that every line has."""
     for field, value in structlog.contextvars.get_contextvars().items():
         # `event` is the message.
         event.setdefault("event_" if field == "event" else field, value)
@@ -90,9 +43,9 @@ def add_fields(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
         event = add_stack(logger, name, event)
     current = request_id.get()
     if current is not None:
-        put(event, "request_id", current)
-    put(event, "level", name)
-    put(event, "timestamp", datetime.now(UTC))
+        set_field(event, "request_id", current)
+    set_field(event, "level", name)
+    set_field(event, "timestamp", datetime.now(UTC))
     return event
 
 
@@ -107,7 +60,7 @@ def exception_of(event: EventDict) -> BaseException | None:
 
 def add_traceback(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
     if "exc_info" in event and (exception := exception_of(event)) is not None:
-        put(event, "exception", "".join(traceback.format_exception(exception)).rstrip())
+        set_field(event, "exception", "".join(traceback.format_exception(exception)).rstrip())
     return event
 
 
@@ -118,92 +71,85 @@ def summarize_exception(logger: WrappedLogger, name: str, event: EventDict) -> E
     """
     if "exc_info" in event and (exception := exception_of(event)) is not None:
         exception = main_error(exception)
-        put(event, "error", type(exception).__name__)
-        put(event, "at", frames(exception))
+        set_field(event, "error", type(exception).__name__)
+        set_field(event, "at", frames(exception))
         for field, value in postgres_details(exception).items():
-            put(event, field, value)
+            set_field(event, field, value)
     return event
 
 
 def write_json(logger: WrappedLogger, name: str, event: EventDict) -> str:
     """Render a line in one step: a chain of structlog's own processors takes twice as long."""
-    put(event, "message", event.pop("event", None))
+    set_field(event, "message", event.pop("event", None))
     try:
         line = orjson.dumps(event, default=safe_repr, option=orjson.OPT_UTC_Z)
     except TypeError:  # a key that is no string, a number of more than 64 bits, a circle
         line = b"null"
     if b"null" in line:  # This may have been a NaN.
-        line = orjson.dumps(plain(event), option=orjson.OPT_UTC_Z)
+        line = orjson.dumps(to_json_value(event), option=orjson.OPT_UTC_Z)
     return line.decode()
 
 
-def write_text(render: Processor) -> Processor:
-    """Return a processor that renders for a console, also what has no repr."""
-
-    def write(logger: WrappedLogger, name: str, event: EventDict) -> Any:
-        try:
-            return render(logger, name, {**event})
-        except Exception:
-            return render(logger, name, {key: str(plain(event[key])) for key in event})
-
-    return write
+def to_texts(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
+    """Replace all values by texts, because structlog's console cannot write every value."""
+    return {field: str(to_json_value(value)) for field, value in event.items()}
 
 
-def any_call(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Let a method of structlog's logger take calls that it would answer with a TypeError.
+class Logger(structlog.BoundLoggerBase):
+    """Has the methods of structlog's loggers, none of which raises for a message or a field.
 
-    Such calls have a field that is called like a parameter of the method, or arguments that do not
-    fit the message.
+    structlog calls a class like this a custom wrapper. It logs what the root logger's level allows.
     """
 
-    @wraps(method)
-    def call(self: Any, /, *arguments: Any, **fields: Any) -> Any:
+    def is_enabled_for(self, level: int) -> bool:
+        return logging.getLogger().isEnabledFor(level)
+
+    def get_effective_level(self) -> int:
+        return logging.getLogger().getEffectiveLevel()
+
+    def log(self, level: int, /, *arguments: Any, **fields: Any) -> None:
+        if not self.is_enabled_for(level):
+            return
         message, *values = arguments or [fields.pop("event", None)]
-        for name in PARAMETERS & fields.keys():
-            put(fields, f"{name}_", fields.pop(name))
-        bound = structlog.get_context(self)
-        if "event" in bound:
-            put(fields, "event_", bound["event"])
+        fields = {**structlog.get_context(self), **fields}
         if values:
             try:
-                one = len(values) == 1 and isinstance(values[0], Mapping)
-                message %= values[0] if one else tuple(values)
-            except Exception:
-                put(fields, "arguments", values)
-        return method(self, message, **fields)
-
-    return call
-
-
-def logger_class(level: int) -> Any:
-    """Return structlog's class of loggers for this level, changed so that no call raises."""
-    base: Any = structlog.make_filtering_bound_logger(level)
-
-    def method_name(level: int) -> str:
-        return str(logging.getLevelName(min(max(level // 10, 1), 5) * 10)).lower()
-
-    def log(self: Any, level: int, /, *arguments: Any, **fields: Any) -> Any:
-        return getattr(self, method_name(level))(*arguments, **fields)
-
-    def alog(self: Any, level: int, /, *arguments: Any, **fields: Any) -> Any:
-        return getattr(self, f"a{method_name(level)}")(*arguments, **fields)
-
-    methods = [*METHODS, *(f"a{name}" for name in METHODS)]
-    wrapped = {name: any_call(getattr(base, name)) for name in methods}
-    return type("Logger", (base,), {**wrapped, "log": log, "alog": alog})
-
-
-class Output(structlog.WriteLogger):
-    """Writes lines to standard output. One that cannot be written fails no request."""
-
-    def msg(self, message: str) -> None:
+                is_mapping = len(values) == 1 and isinstance(values[0], Mapping)
+                message %= values[0] if is_mapping else tuple(values)
+            except Exception:  # The values do not fit the message.
+                set_field(fields, "arguments", values)
+        set_field(fields, "event", message)
+        # A number between two levels has the name of the lower one: 25 is "info".
+        name = logging.getLevelName(min(max(level // 10, 1), 5) * 10).lower()
         try:
-            super().msg(message)
-        except (OSError, ValueError):  # The disk is full, or nobody reads our output any more.
+            line, options = self._process_event(name, None, fields)
+            self._logger.msg(*line, **options)
+        except structlog.DropEvent:
+            pass
+        except Exception:  # The disk is full, or nobody reads our output any more.
             with suppress(Exception):
                 traceback.print_exc()  # as `logging` does
 
-    debug = info = warning = error = critical = msg
+    debug = partialmethod(log, logging.DEBUG)
+    info = msg = partialmethod(log, logging.INFO)
+    warning = warn = partialmethod(log, logging.WARNING)
+    error = partialmethod(log, logging.ERROR)
+    critical = fatal = partialmethod(log, logging.CRITICAL)
+
+    def exception(self, /, *arguments: Any, **fields: Any) -> None:
+        self.log(logging.ERROR, *arguments, **{"exc_info": True, **fields})
+
+    async def alog(self, level: int, /, *arguments: Any, **fields: Any) -> None:
+        self.log(level, *arguments, **fields)
+
+    adebug = partialmethod(alog, logging.DEBUG)
+    ainfo = amsg = partialmethod(alog, logging.INFO)
+    awarning = awarn = partialmethod(alog, logging.WARNING)
+    aerror = partialmethod(alog, logging.ERROR)
+    acritical = afatal = partialmethod(alog, logging.CRITICAL)
+
+    async def aexception(self, /, *arguments: Any, **fields: Any) -> None:
+        self.exception(*arguments, **fields)
 
 
 class LibraryFormatter(logging.Formatter):
@@ -215,23 +161,24 @@ class LibraryFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         # What a library passes as `extra` is in the attributes of the record.
-        event: Any = {str(key): vars(record)[key] for key in vars(record) if key not in RECORD}
+        names = [name for name in vars(record) if name not in RECORD_ATTRIBUTES]
+        event: Any = {str(name): vars(record)[name] for name in names}
         try:
-            put(event, "event", record.getMessage())
+            set_field(event, "event", record.getMessage())
         except Exception:  # The arguments do not fit the message.
-            put(event, "event", record.msg)
-            put(event, "arguments", record.args)
+            set_field(event, "event", record.msg)
+            set_field(event, "arguments", record.args)
         if record.exc_info:
-            put(event, "exc_info", record.exc_info)
+            set_field(event, "exc_info", record.exc_info)
         if record.stack_info:
-            put(event, "stack", record.stack_info)
+            set_field(event, "stack", record.stack_info)
         for process in self.processors:
             event = process(None, record.levelname.lower(), event)
         return str(event)
 
 
 def configure(settings: Settings) -> None:
-    """Write the logs of this service and its libraries to standard output, one line an event.
+    """Write the logs of this service and its libraries to standard output, one line per event.
 
     Tracebacks are shown on a console, and in JSON at the level `debug`.
     """
@@ -247,11 +194,11 @@ def configure(settings: Settings) -> None:
         processors += [add_traceback if level == logging.DEBUG else summarize_exception, write_json]
     else:
         console = structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())
-        processors += [add_traceback, write_text(console)]
+        processors += [add_traceback, to_texts, console]
     structlog.configure(
         processors=processors,
-        wrapper_class=logger_class(level),
-        logger_factory=lambda *_: Output(sys.stdout),
+        wrapper_class=Logger,
+        logger_factory=structlog.WriteLoggerFactory(sys.stdout),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stdout)
@@ -267,4 +214,3 @@ def configure(settings: Settings) -> None:
     access = logging.getLogger("uvicorn.access")
     access.handlers = []
     access.propagate = False
-    logging.getLogger("alembic").setLevel(max(level, logging.WARNING))

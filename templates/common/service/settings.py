@@ -8,7 +8,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
-from .database_url import DatabaseUrl, check_files, parse_database_url
+from .database_url import DatabaseUrl, check_files, check_tls, parse_database_url
 
 ENV_FILE = ".env"
 ENV_FILE_ENCODING = "utf-8-sig"  # some editors write a byte order mark before UTF-8
@@ -18,16 +18,18 @@ def split_url(url: str) -> SplitResult:
     """Split a URL. The error for an invalid one does not repeat any part of it."""
     try:
         parts = urlsplit(url)
-        _ = parts.port
+        _ = parts.port  # raises for a port that is no number from 0 to 65535
     except ValueError:
-        message = "is not a valid URL: a special character in a password must be escaped, # as %23"
+        message = "is not a valid URL: special characters must be percent-encoded, # as %23"
         raise ValueError(message) from None
     return parts
 
 
 def check_database_url(secret: SecretStr) -> SecretStr:
     """Refuse a URL that asyncpg could not use. The errors do not repeat the password."""
-    check_files(parse_database_url(secret.get_secret_value()).parameters)
+    parameters = parse_database_url(secret.get_secret_value()).parameters
+    check_tls(parameters)
+    check_files(parameters)
     return secret
 
 
@@ -98,6 +100,8 @@ def describe(error: Exception) -> str:
     """Say in one line what is wrong with the settings."""
     if isinstance(error, SettingsError):
         return str(error)  # it names the setting
+    if isinstance(error, OSError):
+        return f"{ENV_FILE} cannot be read: {type(error).__name__}"
     if not isinstance(error, ValidationError):
         return f"{ENV_FILE} cannot be read as a text in UTF-8: {type(error).__name__}"
     problems = []

@@ -27,6 +27,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.typing import EventDict, WrappedLogger
 
+from .json_values import set_field
 from .middleware import METHODS, PROBES
 from .route_table import route_path, route_table
 
@@ -85,8 +86,8 @@ def add_trace_ids(logger: WrappedLogger, name: str, event: EventDict) -> EventDi
     """Add the ids of the current span to a log line."""
     span = trace.get_current_span().get_span_context()
     if span.is_valid:
-        event["trace_id"] = trace.format_trace_id(span.trace_id)
-        event["span_id"] = trace.format_span_id(span.span_id)
+        set_field(event, "trace_id", trace.format_trace_id(span.trace_id))
+        set_field(event, "span_id", trace.format_span_id(span.span_id))
     return event
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import create_model
 
-from service.settings import InvalidSettings, Settings
+from service.settings import InvalidSettings, Settings, describe
 
 from scripts.variables import read_variables
 from tests.serving import find_database_url
@@ -100,6 +100,17 @@ def test_env_file_that_cannot_be_read_is_named() -> None:
     for read in (Settings.load, read_variables):
         with pytest.raises(InvalidSettings, match=r"^\.env cannot be read as a text in UTF-8: "):
             read()
+
+
+def test_env_file_that_may_not_be_read_is_named() -> None:
+    assert describe(PermissionError()) == ".env cannot be read: PermissionError"
+
+
+def test_origin_that_is_no_url_is_not_called_a_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CORS_ORIGINS", "https://app.example.com:port")
+    with pytest.raises(InvalidSettings, match=r"^CORS_ORIGINS: is not a valid URL") as raised:
+        Settings.load()
+    assert "password" not in str(raised.value)
 
 
 def test_custom_setting_that_is_not_json_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,12 +10,19 @@ from pathlib import Path
 
 import pytest
 from httpx2 import AsyncClient
+from opentelemetry import trace
 from pydantic import SecretStr
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from service.database import Database
 
 from tests.collector import Collector, collect
 from tests.postgres_proxy import PostgresProxy
 from tests.process import APP, ServiceProcess, run_service
-from tests.serving import Settings, create_app
+from tests.raw_sql import execute
+from tests.serving import Settings, create_app, serve
 
 PROJECT = str(Path(__file__).parent.parent)
 CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -160,6 +167,37 @@ async def test_last_spans_are_sent_when_the_service_stops(
         [span] = collector.received
     assert span.name == "GET /openapi.json"
     assert "named" in span.text
+
+
+async def show_number(request: Request) -> Response:
+    database: Database = request.scope["state"]["database"]
+    with trace.get_tracer(__name__).start_as_current_span("the name"):
+        async with database.connection() as connection:
+            await execute(connection, f"SELECT {request.path_params['text']}::integer")
+    return Response()
+
+
+async def test_span_of_ones_own_is_between_the_request_and_its_statement(
+    settings: Settings, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in collector.settings.items():
+        monkeypatch.setenv(name, value)
+    routes = [Route("/test-own/{text}", show_number)]
+    settings = settings.model_copy(update={"otel_exporter_otlp_endpoint": collector.url})
+    async with serve(settings, routes=routes) as client:
+        assert (await client.get("/health/ready")).status_code == 200  # opens the connection
+        assert (await client.get("/test-own/1")).status_code == 200
+        [request] = await collector.wait_for("GET /test-own/{text}")
+        own, statement, *_ = collector.tree(request)
+        assert (own.name, statement.statement) == ("the name", "SELECT 1::integer")
+        assert (own.parent_id, statement.parent_id) == (request.span_id, own.span_id)
+
+        collector.received.clear()
+        assert (await client.get("/test-own/'hunter2'")).status_code == 500
+        [request] = await collector.wait_for("GET /test-own/{text}")
+        spans = collector.tree(request)
+        assert "STATUS_CODE_ERROR" in spans[0].text
+        assert not [span for span in spans if "invalid input" in span.text]
 
 
 async def test_nothing_is_imported_without_a_collector(settings: Settings, tmp_path: Path) -> None:

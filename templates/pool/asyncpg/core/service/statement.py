@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import ARRAY, ClauseElement, Enum, Float
+from sqlalchemy import ARRAY, BindParameter, ClauseElement, Enum, Float, Update
 from sqlalchemy.dialects.postgresql.asyncpg import dialect
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.selectable import ReturnsRows
+from sqlalchemy.sql.visitors import iterate
 from sqlalchemy.types import TypeEngine
 
 DIALECT = dialect(dbapi=dialect.import_dbapi())  # type: ignore[no-untyped-call]
@@ -31,9 +32,11 @@ class Statement:
         if compiled.prefetch:
             names = ", ".join(column.name for column in compiled.prefetch)
             raise TypeError(f"use a server_default, or bind a value, for {names}: {self._sql}")
-        if compiled.post_compile_params:
-            array = 'any_(cast(bindparam("ids"), ARRAY(BigInteger)))'
+        for parameter in compiled.post_compile_params:
+            array = f'any_(cast(bindparam("values"), ARRAY({parameter.type!r})))'
             raise TypeError(f"instead of IN, compare with `== {array}`: {self._sql}")
+        if isinstance(statement, Update) and statement.whereclause is not None:
+            refuse_equal_names(statement, statement.whereclause)
         if isinstance(statement, ReturnsRows):
             for column in statement.exported_columns:
                 refuse_conversion(column.key, column.type)
@@ -75,6 +78,16 @@ class Statement:
         for name, processor in self._processors.items():
             bound[name] = processor(bound[name])
         return [bound[name] for name in self._order]
+
+
+def refuse_equal_names(statement: Update, condition: ClauseElement) -> None:
+    """Raise a TypeError if a new value has the name of a parameter in the condition."""
+    values = {value.key for value in statement.get_children() if isinstance(value, BindParameter)}
+    for parameter in iterate(condition):
+        if isinstance(parameter, BindParameter) and (name := parameter.key) in values:
+            raise TypeError(
+                f"`{name}` is a new value: name it otherwise in the condition, such as `old_{name}`"
+            )
 
 
 def refuse_conversion(name: str | None, column_type: TypeEngine[Any]) -> None:

@@ -9,7 +9,6 @@ import pytest
 from sqlalchemy import (
     ARRAY,
     UUID,
-    BigInteger,
     Column,
     Enum,
     Float,
@@ -104,12 +103,31 @@ async def test_error_that_refuses_in_says_what_to_write(
     pool_connection: Connection, ids: Any
 ) -> None:
     query = select(things.c.id).where(things.c.id.in_(ids))
-    way_out = r'== any_(cast(bindparam("ids"), ARRAY(BigInteger)))'
+    way_out = r'== any_(cast(bindparam("values"), ARRAY(Integer())))'
     with pytest.raises(TypeError, match=re.escape(way_out)):
         Statement(query)
-    array = cast(bindparam("ids"), ARRAY(BigInteger))
+    array = cast(bindparam("values"), ARRAY(Integer()))
     statement = Statement(select(things.c.id).where(things.c.id == any_(array)))
-    assert await pool_connection.fetchval(*statement(ids=[2, 1])) == 1
+    assert await pool_connection.fetchval(*statement(values=[2, 1])) == 1
+
+
+def test_new_value_with_the_name_of_a_parameter_in_the_condition_is_refused() -> None:
+    condition = things.c.payload.is_(None) | (things.c.count == bindparam("count"))
+    change = update(things).values(count=bindparam("count"))
+    with pytest.raises(TypeError, match="otherwise in the condition, such as `old_count`"):
+        Statement(change.where(condition))
+    Statement(change)
+    Statement(change.where(things.c.count == bindparam("old_count")))
+
+
+async def test_expression_may_use_a_parameter_of_the_condition(pool_connection: Connection) -> None:
+    decrease = (
+        update(things)
+        .where(things.c.count >= bindparam("amount"))
+        .values(count=things.c.count - bindparam("amount"))
+        .returning(things.c.count)
+    )
+    assert await pool_connection.fetchval(*Statement(decrease)(amount=1)) == 0
 
 
 @pytest.mark.parametrize(

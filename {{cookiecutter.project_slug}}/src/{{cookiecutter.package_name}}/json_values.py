@@ -1,0 +1,1 @@
+{% include 'common/service/json_values.py' %}
