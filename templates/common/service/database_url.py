@@ -152,7 +152,7 @@ def split_database_url(text: str) -> tuple[str, str, dict[str, str]]:
         unquote(text, errors="strict")
     except ValueError:
         raise ValueError(MUST_ENCODE) from None
-    at_signs = 1 if "@" in parts.netloc else 0  # It separates the password from the hosts.
+    at_signs = 1 if "@" in parts.netloc else 0  # one @ separates the password from the hosts
     is_ambiguous = (
         text.count("@") > at_signs
         or "#" in text
@@ -193,6 +193,7 @@ def refuse_parameter(name: str, value: str, *, has_password: bool) -> None:
         raise ValueError(f"the parameter {name} cannot be used: {REFUSED[lower]}")
     if lower in SERVER_SETTINGS or re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", name):
         return
+    # A name that is similar to a known one is a typing error, and no part of a password.
     is_similar = get_close_matches(lower, {*LIBPQ, *REFUSED, *SERVER_SETTINGS}, cutoff=0.75)
     if (has_password and not is_similar) or not re.fullmatch("[A-Za-z_]{1,40}", name):
         raise ValueError(MUST_ENCODE)

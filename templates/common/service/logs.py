@@ -28,6 +28,9 @@ from .settings import Settings
 # The id of the current request.
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
+ROOT = logging.getLogger()
+LEVELS = ("debug", "info", "warning", "error", "critical")  # the numbers 10, 20, 30, 40, 50
+
 # The attributes of every record of `logging`. uvicorn adds its message in colours.
 RECORD_ATTRIBUTES = {*vars(logging.makeLogRecord({})), "message", "asctime", "color_message"}
 
@@ -102,13 +105,13 @@ class Logger(structlog.BoundLoggerBase):
     """
 
     def is_enabled_for(self, level: int) -> bool:
-        return logging.getLogger().isEnabledFor(level)
+        return ROOT.isEnabledFor(level)
 
     def get_effective_level(self) -> int:
-        return logging.getLogger().getEffectiveLevel()
+        return ROOT.getEffectiveLevel()
 
     def log(self, level: int, /, *arguments: Any, **fields: Any) -> None:
-        if not self.is_enabled_for(level):
+        if not ROOT.isEnabledFor(level):
             return
         message, *values = arguments or [fields.pop("event", None)]
         fields = {**structlog.get_context(self), **fields}
@@ -120,7 +123,7 @@ class Logger(structlog.BoundLoggerBase):
                 set_field(fields, "arguments", values)
         set_field(fields, "event", message)
         # A number between two levels has the name of the lower one: 25 is "info".
-        name = logging.getLevelName(min(max(level // 10, 1), 5) * 10).lower()
+        name = LEVELS[min(max(level // 10, 1), 5) - 1]
         try:
             line, options = self._process_event(name, None, fields)
             self._logger.msg(*line, **options)
@@ -203,9 +206,8 @@ def configure(settings: Settings) -> None:
     )
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(LibraryFormatter(processors))
-    root = logging.getLogger()
-    root.handlers = [handler]
-    root.setLevel(level)
+    ROOT.handlers = [handler]
+    ROOT.setLevel(level)
     for name in ("uvicorn", "uvicorn.error", "gunicorn.error"):
         library = logging.getLogger(name)
         library.handlers = []
