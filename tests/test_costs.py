@@ -20,14 +20,14 @@ from tests.choices import PROGRAMS, ROOT, Combination, name, python_path
 # Counted on Python 3.11. Other versions and later libraries differ by less than the margin.
 REQUESTS = ("read one", "list 10", "create", "change", "synchronize")
 CALLS = {
-    "fastapi-core-asyncpg": (1054, 1349, 1691, 1989, 2703),
-    "fastapi-core-databases": (1520, 2405, 2577, 3225, 4619),
-    "fastapi-orm-asyncpg": (1227, 1646, 2523, 2895, 3936),
-    "fastapi-orm-databases": (1795, 3596, 2828, 3733, 5442),
-    "starlette-core-asyncpg": (611, 701, 1161, 1144, 1885),
-    "starlette-core-databases": (1077, 1757, 2047, 2380, 3816),
-    "starlette-orm-asyncpg": (794, 1008, 2003, 2060, 3153),
-    "starlette-orm-databases": (1352, 2948, 2298, 2888, 4639),
+    "fastapi-core-asyncpg": (1073, 1382, 1734, 2008, 2708),
+    "fastapi-core-databases": (1539, 2438, 2620, 3244, 4624),
+    "fastapi-orm-asyncpg": (1246, 1679, 2566, 2914, 3956),
+    "fastapi-orm-databases": (1814, 3629, 2871, 3752, 5447),
+    "starlette-core-asyncpg": (630, 734, 1204, 1163, 1905),
+    "starlette-core-databases": (1096, 1790, 2090, 2399, 3821),
+    "starlette-orm-asyncpg": (813, 1041, 2046, 2079, 3173),
+    "starlette-orm-databases": (1371, 2981, 2341, 2907, 4644),
 }
 MOST, LEAST = 1.05, 0.9
 
