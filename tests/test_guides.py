@@ -105,7 +105,7 @@ def test_guides_can_be_followed_after_the_example_is_removed(
     with user.serve(run, f"{url}/health/ready", PORT=port):
         paths = json.loads(get(f"{url}/openapi.json") or b"")["paths"]
     added = {"/authors", "/books/{book_id}", "/products", "/login", "/cities"}
-    assert {*added, "/ratings/{product_id}"} <= paths.keys()
+    assert {*added, "/ratings/{film_id}"} <= paths.keys()
 
 
 def check_and_test(user: ProjectUser, commands: str) -> None:

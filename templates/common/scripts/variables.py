@@ -4,7 +4,12 @@ import os
 
 from dotenv import dotenv_values
 
-from service.settings import ENV_FILE, ENV_FILE_ENCODING, InvalidSettings, describe
+from service.settings import (
+    ENV_FILE,
+    ENV_FILE_ENCODING,
+    InvalidSettings,
+    describe,
+)
 
 
 def read_variables() -> dict[str, str]:

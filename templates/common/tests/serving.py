@@ -15,7 +15,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.app import create_app
 from service.metrics import pool_in_use
 from service.models import metadata
-from service.settings import DatabaseSettings, InvalidSettings, Settings
+from service.settings import (
+    DatabaseSettings,
+    InvalidSettings,
+    Settings,
+)
 
 from scripts.variables import read_variables
 

@@ -9,7 +9,15 @@ from httpx2 import AsyncClient
 from openapi_spec_validator import validate
 from pydantic import Field, TypeAdapter, ValidationError
 
-from service.fields import Digits, Flag, Id, Json, JsonObject, Limit, Text
+from service.fields import (
+    Digits,
+    Flag,
+    Id,
+    Json,
+    JsonObject,
+    Limit,
+    Text,
+)
 
 from tests.sample_routes import openapi, routes
 from tests.sample_schemas import Slug

@@ -8,7 +8,11 @@ from pydantic import SecretStr
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.database import Database
-from service.errors import CharacterNotAllowed, NumberOutOfRange, frames
+from service.errors import (
+    CharacterNotAllowed,
+    NumberOutOfRange,
+    frames,
+)
 from service.notes import queries
 
 from tests.failing_writes import FailingWrites
