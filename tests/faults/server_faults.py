@@ -79,7 +79,7 @@ async def the_server_is_read_only(environment: Environment, users: Users) -> Non
     assert len(users.acknowledged) == acknowledged
     assert not users.reads_refused
     answer = await users.connection().ask("POST", "/notes", {"title": "no"})
-    assert "no changes" in answer.json()["detail"]
+    assert "read-only" in answer.json()["detail"]
     await environment.server.configure(default_transaction_read_only=None)
 
 
