@@ -453,7 +453,7 @@ def test_users_load_a_running_service(
     port = str(free_port())
     url = f"http://127.0.0.1:{port}"
     with user.serve("make run", f"{url}/health/ready", PORT=port):
-        printed = loader.run(load, HOST=url, USERS="40", TIME="12s")
+        printed = loader.run(load, HOST=url, USERS="40", TIME="30s")
     for line in ("GET /notes", "POST /notes/{id}/synchronize", "PATCH /notes/{id}", "Aggregated"):
         # The name, the number of requests, and of failures.
         method_and_name = r" +".join(map(re.escape, line.split()))
