@@ -1,5 +1,6 @@
 """Traces: what the collector receives, and what happens when it hangs."""
 
+import asyncio
 import json
 import os
 import sys
@@ -88,7 +89,12 @@ async def test_trace_has_the_request_and_each_of_its_statements(
         "SELECT 2",
         "SELECT 3",
     ]
-    lines = [json.loads(line) for line in traced.output if '"request_id":"traced"' in line]
+    lines: list[dict[str, str]] = []
+    async with asyncio.timeout(5):
+        while len(lines) < 2:  # A line may be read a little later than the answer.
+            await asyncio.sleep(0.01)
+            logged = [line for line in traced.output if '"request_id":"traced"' in line]
+            lines = [json.loads(line) for line in logged]
     assert [(line["trace_id"], line["span_id"]) for line in lines] == [
         (span.trace_id, span.span_id) for span in (refused, request)
     ]
