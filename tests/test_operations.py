@@ -389,6 +389,7 @@ def test_archived_log_restores_to_a_point_in_time(page: Page, user: ProjectUser)
             writers.wait_for_more()
             before = dict(writers.acknowledged)
             time = asyncio.run(postgres.query("SELECT clock_timestamp()"))
+            after = dict(writers.acknowledged)
             writers.wait_for_more()
         # What a minute of waiting would do, which archives the last changes.
         file = asyncio.run(postgres.query("SELECT pg_walfile_name(pg_switch_wal())"))
@@ -401,8 +402,8 @@ def test_archived_log_restores_to_a_point_in_time(page: Page, user: ProjectUser)
             restored_url = script.URL.format(restored_port)
             restored = check_restored(restored_url, before)
             # Two users may each have had one note on its way.
-            assert len(restored.keys() - before.keys()) <= 2
-            assert len(writers.acknowledged) > len(before) + 10
+            assert len(restored.keys() - after.keys()) <= 2
+            assert len(writers.acknowledged) > len(after) + 10
         finally:
             typed('pg_ctl --pgdata="$RESTORED" --mode=immediate stop')
 
