@@ -97,6 +97,7 @@ FILES = [
     "src/notes_service/retry.py",
     "src/notes_service/route_table.py",
     "src/notes_service/routing.py",
+    "src/notes_service/serve.py",
     "src/notes_service/settings.py",
     "src/notes_service/slots.py",
     "src/notes_service/tracing.py",
@@ -426,8 +427,7 @@ def test_production_installs_the_locked_packages(packaging: str, project_user: U
     assert {"alembic", "gunicorn"} <= programs
     assert "pytest" not in programs
     settings = {"DATABASE_URL": "postgresql://a@127.0.0.1/a", "UPSTREAM_URL": "http://127.0.0.1:9"}
-    app = "notes_service.main:app"
-    user.run(f".venv/bin/gunicorn --check-config -c deploy/gunicorn.conf.py {app}", **settings)
+    user.run(".venv/bin/python -m notes_service.serve --check-config", **settings)
 
     project = user.project / "pyproject.toml"
     head, start, rest = project.read_text().partition("\ndependencies = [\n")
