@@ -28,6 +28,8 @@ FILES = [
     ".github/workflows/test.yml",
     ".gitignore",
     ".pre-commit-config.yaml",
+    "AGENTS.md",
+    "CLAUDE.md",
     "Makefile",
     "README.md",
     "deploy/Dockerfile",
@@ -372,6 +374,17 @@ def test_commands_of_the_readme_work(
     [migration] = set(versions.glob("*.py")) - rendered
     assert "what changed in the models" in migration.read_text()
     lint(user.project)
+
+    rules = (user.project / "AGENTS.md").read_text()
+    [commands] = re.findall(r"^```sh\n(.*?)^```$", rules, re.MULTILINE | re.DOTALL)
+    assert commands == "make format check test\n"
+    user.run("make format check")
+    # `make test` has just run these tests.
+    for command in sorted({*re.findall(r"`(\.venv/bin/.+?)`", rules)}):
+        user.run(f"{command} --collect-only")
+    for command in sorted({*re.findall(r"`(make .+?)`", rules)}):
+        user.run(f"{command} --dry-run")
+    assert (user.project / "CLAUDE.md").read_text() == "@AGENTS.md\n"
 
     settings = {"DATABASE_URL": database_url, "UPSTREAM_URL": "http://127.0.0.1:9"}
     bind = f"--bind 127.0.0.1:{port}"
