@@ -28,6 +28,8 @@ FILES = [
     ".github/workflows/test.yml",
     ".gitignore",
     ".pre-commit-config.yaml",
+    "AGENTS.md",
+    "CLAUDE.md",
     "Makefile",
     "README.md",
     "deploy/Dockerfile",
@@ -97,6 +99,7 @@ FILES = [
     "src/notes_service/retry.py",
     "src/notes_service/route_table.py",
     "src/notes_service/routing.py",
+    "src/notes_service/serve.py",
     "src/notes_service/settings.py",
     "src/notes_service/slots.py",
     "src/notes_service/tracing.py",
@@ -379,6 +382,17 @@ def test_commands_of_the_readme_work(
     assert "what changed in the models" in migration.read_text()
     lint(user.project)
 
+    rules = (user.project / "AGENTS.md").read_text()
+    [commands] = re.findall(r"^```sh\n(.*?)^```$", rules, re.MULTILINE | re.DOTALL)
+    assert commands == "make format check test\n"
+    user.run("make format check")
+    # `make test` has just run these tests.
+    for command in sorted({*re.findall(r"`(\.venv/bin/.+?)`", rules)}):
+        user.run(f"{command} --collect-only")
+    for command in sorted({*re.findall(r"`(make .+?)`", rules)}):
+        user.run(f"{command} --dry-run")
+    assert (user.project / "CLAUDE.md").read_text() == "@AGENTS.md\n"
+
     settings = {"DATABASE_URL": database_url, "UPSTREAM_URL": "http://127.0.0.1:9"}
     bind = f"--bind 127.0.0.1:{port}"
     with user.serve(serve, f"{url}/health/ready", GUNICORN_CMD_ARGS=bind, **settings):
@@ -433,8 +447,7 @@ def test_production_installs_the_locked_packages(packaging: str, project_user: U
     assert {"alembic", "gunicorn"} <= programs
     assert "pytest" not in programs
     settings = {"DATABASE_URL": "postgresql://a@127.0.0.1/a", "UPSTREAM_URL": "http://127.0.0.1:9"}
-    app = "notes_service.main:app"
-    user.run(f".venv/bin/gunicorn --check-config -c deploy/gunicorn.conf.py {app}", **settings)
+    user.run(".venv/bin/python -m notes_service.serve --check-config", **settings)
 
     project = user.project / "pyproject.toml"
     head, start, rest = project.read_text().partition("\ndependencies = [\n")

@@ -1,5 +1,6 @@
 """The files in deploy/ that are not run here: their tools find no fault, and they agree."""
 
+import json
 import os
 import re
 import shutil
@@ -11,7 +12,7 @@ import pytest
 import yaml
 
 from tests.choices import ROOT
-from tests.live.deployment import PYTHON, program, substitute
+from tests.live.deployment import PYTHON, program, refusal, substitute
 
 pytestmark = pytest.mark.live
 
@@ -92,7 +93,7 @@ def test_systemd_units_are_valid(packaged: Path, workplace: Path) -> None:
     analyze = program("systemd-analyze", "systemd")
     folder = workplace / f"{packaged.parent.name}-units"
     folder.mkdir()
-    for name in ("gunicorn", "alembic"):  # the programs that the units start
+    for name in ("python", "alembic"):  # the programs that the units start
         (folder / name).symlink_to("/bin/true")
     units = []
     for unit in (packaged / "deploy/systemd").iterdir():
@@ -103,6 +104,32 @@ def test_systemd_units_are_valid(packaged: Path, workplace: Path) -> None:
     assert clean(analyze, "verify", "--man=no", *units) == ""
     assert len(units) == 2
     clean(analyze, "security", "--offline=true", "--threshold=20", *units)
+
+
+def test_every_start_command_names_a_wrong_number_of_workers(packaged: Path) -> None:
+    """gunicorn itself would show a traceback."""
+    compose = yaml.safe_load((packaged / "deploy/compose.yaml").read_text())
+    dockerfile = (packaged / "deploy/Dockerfile").read_text()
+    unit = (packaged / "deploy/systemd/notes-service.service").read_text()
+    makefile = (packaged / "Makefile").read_text()
+    commands = [
+        compose["services"]["service"]["command"],
+        *map(json.loads, re.findall(r"^CMD (.*)", dockerfile, re.MULTILINE)),
+        *map(str.split, re.findall(r"^Exec\w+=(/opt/.*)", unit, re.MULTILINE)),
+        *map(str.split, re.findall(r"^serve: .*\n\t(.*)", makefile, re.MULTILINE)),
+    ]
+    assert len(commands) == 5
+    settings = {"DATABASE_URL": "postgresql://a@127.0.0.1/a", "UPSTREAM_URL": "http://127.0.0.1:9"}
+    for command in commands:
+        assert Path(command[0]).name == "python"
+        done = subprocess.run(
+            [PYTHON, *command[1:]],
+            cwd=packaged,
+            env=settings | {"PYTHONPATH": "src", "WEB_CONCURRENCY": "abc"},
+            capture_output=True,
+            text=True,
+        )
+        assert refusal(done).startswith("Not started: WEB_CONCURRENCY: "), command
 
 
 def test_only_nginx_may_open_the_socket(packaged: Path) -> None:

@@ -156,7 +156,7 @@ def test_everything_is_served_under_a_prefix_as_documented(default_deployment: D
     docs = (project / "docs/deployment.md").read_text()
     [location] = re.findall(r"^```nginx\n(.*?)^```$", docs, re.MULTILINE | re.DOTALL)
     [denied] = re.findall(r"`(\^/api/.*)`", docs)
-    [flags] = re.findall(r"Add `(--root-path .*?)` to gunicorn's command", docs)
+    [flags] = re.findall(r"Add `(--root-path .*?)` to the command", docs)
     nginx = (project / "deploy/nginx.conf").read_text()
     [root] = re.findall(r"^ +location / \{.*?\}\n", nginx, re.MULTILINE | re.DOTALL)
     changes = {root: location, "^/(metrics|health/ready)/?$": denied}

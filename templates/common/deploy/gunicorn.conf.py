@@ -1,7 +1,5 @@
 """gunicorn's settings. Most come from the environment, and gunicorn's own flags win over all."""
 
-import os
-
 from service import master, worker
 
 settings = master.load_settings()
@@ -12,7 +10,7 @@ worker_class = worker.Worker
 graceful_timeout = settings.graceful_timeout
 
 # The clients whose X-Forwarded headers are trusted, in addition to those of the Unix socket.
-forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS", "")
+forwarded_allow_ips = ",".join(settings.forwarded_allow_ips)
 
 # Seconds. Longer than nginx's 60, because the side that sends requests should close first.
 keepalive = 75

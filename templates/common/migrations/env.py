@@ -7,11 +7,13 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 import alembic_postgresql_enum  # noqa: F401  # migrations create, change and drop enum types
 import asyncpg
 from alembic import context
+from alembic.operations.ops import DropTableOp, MigrationScript, ModifyTableOps
 from alembic.util import CommandError
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -40,12 +42,41 @@ def include_name(name: str | None, kind: str, _: object) -> bool:
     return kind != "schema" or name in {None, *(table.schema for table in metadata.tables.values())}
 
 
+def drop_tables_last(_context: object, _revision: object, scripts: list[MigrationScript]) -> None:
+    """Let a new migration drop tables after the columns and the tables that refer to them.
+
+    alembic would drop tables in any order, and before it changes others.
+    """
+    for script in scripts:
+        assert script.upgrade_ops
+        assert script.downgrade_ops
+        operations = script.upgrade_ops.ops
+        changes = [operation for operation in operations if isinstance(operation, ModifyTableOps)]
+        drops = {op.to_table().key: op for op in operations if isinstance(op, DropTableOp)}
+        references = {}
+        for name, drop in drops.items():
+            keys = drop.to_table().foreign_key_constraints
+            references[name] = {key.referred_table.key for key in keys} - {name}
+        try:
+            order = [*TopologicalSorter(references).static_order()]
+        except CycleError:  # Tables refer to each other. One of the keys must be dropped first.
+            continue
+        in_order = iter([*changes, *(drops[name] for name in reversed(order) if name in drops)])
+        script.upgrade_ops.ops = [
+            # Other operations, such as those on enum types, stay where they are.
+            next(in_order) if isinstance(operation, ModifyTableOps | DropTableOp) else operation
+            for operation in operations
+        ]
+        script.upgrade_ops.reverse_into(script.downgrade_ops)
+
+
 def run_migrations(**options: Any) -> None:
     context.configure(
         target_metadata=metadata,
         compare_server_default=True,
         include_schemas=True,
         include_name=include_name,
+        process_revision_directives=drop_tables_last,
         # Each migration has a transaction of its own. CREATE INDEX CONCURRENTLY cannot run in one:
         # put it into `with op.get_context().autocommit_block():`.
         transaction_per_migration=True,

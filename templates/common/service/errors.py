@@ -265,11 +265,14 @@ def main_error(error: BaseException) -> BaseException:
     """Return the error that stands for a group of errors, or `error` itself if it is no group.
 
     `asyncio.TaskGroup` raises a group, even of one error. The first error that would be a 500 stands
-    for the group, so that it gets into the log. If there is none, the first error does.
+    for the group, so that it gets into the log. If there is none, the first error does. PostgreSQL's
+    errors come after other unexpected ones, because most of them are answered with another status.
     """
     while isinstance(error, BaseExceptionGroup):
         _, unexpected = error.split((ServiceError, HTTPException))
-        error = (unexpected or error).exceptions[0]
+        candidates = (unexpected or error).exceptions
+        bugs = (candidate for candidate in candidates if not postgres_details(candidate))
+        error = next(bugs, candidates[0])
     return error
 
 

@@ -1,6 +1,7 @@
 """The settings, read from the environment and, where it does not have them, from `.env`."""
 
 import os
+from ipaddress import ip_network
 from math import inf
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import SplitResult, urlsplit
@@ -60,6 +61,16 @@ def check_host(host: str) -> str:
     return host
 
 
+def check_address(address: str) -> str:
+    if address != "*":
+        try:
+            ip_network(address)
+        except ValueError:
+            message = "each must be an address, a network as 10.0.0.0/8, or *"
+            raise ValueError(message) from None
+    return address
+
+
 def split_commas(value: object) -> object:
     """Split "a, b" into ("a", "b"); leave anything except a string as it is."""
     if isinstance(value, str):
@@ -73,9 +84,11 @@ def lower_case(value: object) -> object:
 
 Origin = Annotated[str, AfterValidator(check_origin)]
 Host = Annotated[str, AfterValidator(check_host)]
+Address = Annotated[str, AfterValidator(check_address)]
 # pydantic-settings would expect JSON for a tuple; NoDecode leaves the string to `split_commas`.
 Origins = Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(split_commas)]
 Hosts = Annotated[tuple[Host, ...], NoDecode, BeforeValidator(split_commas)]
+Addresses = Annotated[tuple[Address, ...], NoDecode, BeforeValidator(split_commas)]
 # In seconds: at least a millisecond, at most a day.
 Duration = Annotated[float, Field(ge=0.001, le=86_400, allow_inf_nan=False)]
 
@@ -168,6 +181,7 @@ class Settings(DatabaseSettings):
     upstream_max_connections: Annotated[int, Field(ge=1)] = 1000  # The example
     cors_origins: Origins = ()
     allowed_hosts: Hosts = ("*",)
+    forwarded_allow_ips: Addresses = ()
     max_body_bytes: Annotated[int, Field(ge=1)] = 1_048_576
     log_level: Annotated[
         Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(lower_case)

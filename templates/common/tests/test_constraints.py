@@ -113,6 +113,27 @@ async def write_with_task(request: Request) -> Response:
     return Response(status_code=204)
 
 
+async def write_with_bug(request: Request) -> Response:
+    """Another task of the group fails as well."""
+    database: Database = request.scope["state"]["database"]
+    change = (await request.body()).decode()
+
+    async def fail() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:  # The group cancels this task, because the other one has failed.
+            raise RuntimeError
+
+    async with (
+        constraint_errors(test_items_sku_key=SkuTaken),
+        database.transaction() as transaction,
+        asyncio.TaskGroup() as tasks,
+    ):
+        tasks.create_task(execute(transaction, change))
+        tasks.create_task(fail())
+    raise AssertionError("unreachable: both tasks fail")
+
+
 @pytest.fixture(scope="module")
 async def client(settings: Settings) -> AsyncIterator[AsyncClient]:
     routes = [
@@ -120,6 +141,7 @@ async def client(settings: Settings) -> AsyncIterator[AsyncClient]:
         Route("/test-write-item", write_item, methods=["POST"]),
         Route("/test-write-in-task", write_in_task, methods=["POST"]),
         Route("/test-write-with-task", write_with_task, methods=["POST"]),
+        Route("/test-write-with-bug", write_with_bug, methods=["POST"]),
     ]
     async with serve(settings, routes=routes) as client:
         yield client
@@ -186,6 +208,18 @@ async def test_violation_in_a_task_group_is_answered_like_any_other(
     change = "INSERT INTO test_items (id, shelf) VALUES (1, 2)"
     assert_problem(await client.post(path, content=change), 409)
     assert_problem(await client.post(path, content="SELECT 1 / 0"), 500)
+    await assert_nothing_is_stored(client, sql)
+
+
+async def test_violation_does_not_hide_another_error_of_the_task_group(
+    client: AsyncClient, sql: Sql, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for change in (
+        "INSERT INTO test_items (id, sku) VALUES (1, 'hunter2')",
+        "INSERT INTO test_items (id, shelf) VALUES (1, 2)",
+    ):
+        assert_problem(await client.post("/test-write-with-bug", content=change), 500)
+        assert "RuntimeError" in capsys.readouterr().out
     await assert_nothing_is_stored(client, sql)
 
 

@@ -3,8 +3,9 @@
 import asyncio
 import logging
 import os
+import re
 import sys
-from asyncio.subprocess import PIPE
+from asyncio.subprocess import PIPE, STDOUT
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -14,18 +15,17 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 
 from service import master
-from service.settings import Settings
+from service.settings import Settings, default_web_concurrency
 
 from tests.process import CONFIG
 from tests.temporary_database import Sql
 
+SERVE = f"{master.__package__}.serve"
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 
 @pytest.fixture(autouse=True)
-def environment(
-    environment: None, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def master_environment(settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Set what is required, and keep what a hook changes from other tests."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DATABASE_URL", settings.dsn)
@@ -59,17 +59,46 @@ def test_invalid_setting_at_reload_halts_server_in_order(monkeypatch: pytest.Mon
     assert halted.value.exit_status == 1
 
 
-@pytest.mark.parametrize("value", ["abc", "", "1e3", "0", "99999"])
-async def test_wrong_number_of_workers_ends_start_and_is_named(
+async def serve(*flags: str) -> tuple[int | None, str]:
+    """Run the command of `make serve`; return its exit status and what it prints."""
+    command = [sys.executable, "-m", SERVE, "--config", str(CONFIG), *flags]
+    process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=STDOUT)
+    output, _ = await process.communicate()
+    return process.returncode, output.decode()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "right"),
+    [
+        ("WEB_CONCURRENCY", "abc", "a valid integer"),
+        ("WEB_CONCURRENCY", "1e3", "a valid integer"),
+        ("WEB_CONCURRENCY", "-1", "greater than or equal to 1"),
+        ("WEB_CONCURRENCY", "0", "greater than or equal to 1"),
+        ("WEB_CONCURRENCY", "99999", "less than or equal to 1000"),
+        ("FORWARDED_ALLOW_IPS", "abc", "each must be an address"),
+        ("FORWARDED_ALLOW_IPS", "10.0.0.1/8", "each must be an address"),
+    ],
+)
+async def test_wrong_variable_that_gunicorn_reads_first_ends_start_with_one_line(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, right: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    status, output = await serve()
+    assert status == 1
+    assert re.fullmatch(rf"Not started: {name}: .*{right}.*\n", output)
+
+
+@pytest.mark.parametrize("value", ["", "2", " 2 ", "2.0"])
+async def test_number_of_workers_that_is_right_or_empty_is_accepted(
     monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:
-    """gunicorn reads this variable before our configuration, and shows a traceback if it must."""
     monkeypatch.setenv("WEB_CONCURRENCY", value)
-    gunicorn = [sys.executable, "-m", "gunicorn", "--config", str(CONFIG), "--check-config", "app"]
-    process = await asyncio.create_subprocess_exec(*gunicorn, stderr=PIPE)
-    _, errors = await process.communicate()
-    assert process.returncode == 1
-    assert b"WEB_CONCURRENCY" in errors
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "10.0.0.0/8, ::1, ")
+    status, output = await serve("--print-config")
+    assert status == 0
+    workers = 2 if value else default_web_concurrency()
+    assert re.search(rf"^workers += {workers}$", output, re.MULTILINE)
+    assert re.search(r"^forwarded_allow_ips += \['10.0.0.0/8', '::1'\]$", output, re.MULTILINE)
 
 
 async def test_limit_is_what_the_server_has_for_ordinary_users(

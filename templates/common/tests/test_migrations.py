@@ -12,7 +12,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 from alembic.util import CommandError
-from sqlalchemy import Enum, text
+from sqlalchemy import Column, Enum, ForeignKey, Integer, Table, text
 from sqlalchemy.schema import DefaultClause
 
 from scripts.postgres import free_port
@@ -248,6 +248,35 @@ async def test_tables_may_refer_to_each_other(
     await MigratedRows(metadata).restore(migrated)
     rows = "SELECT (SELECT count(*) FROM test_teams) + (SELECT count(*) FROM test_players)"
     assert await migrated.fetchval(rows) == 0
+
+
+async def test_tables_are_dropped_after_what_refers_to_them(
+    empty_database_url: str, migrated: Sql, project: Path, models: None
+) -> None:
+    names = [f"test_{word}" for word in ("planet", "country", "city", "street", "house", "room")]
+    Table(names[0], metadata, Column("id", Integer, primary_key=True))
+    for name, larger in zip(names[1:], names, strict=False):
+        Table(
+            name,
+            metadata,
+            Column("id", Integer, primary_key=True),
+            Column("larger_id", ForeignKey(f"{larger}.id"), index=True),
+            Column("next_id", ForeignKey(f"{name}.id")),
+        )
+    Table(
+        "test_mayors",
+        metadata,
+        Column("id", Integer, primary_key=True),
+        Column("city_id", ForeignKey("test_city.id")),
+    )
+    await migrate_to_models(empty_database_url, project)
+    for name in [*names, "test_mayors"]:
+        metadata.remove(metadata.tables[name])
+    Table("test_mayors", metadata, Column("id", Integer, primary_key=True))
+    await migrate_to_models(empty_database_url, project)
+    await alembic(empty_database_url, "downgrade", "-1", project=project)
+    await alembic(empty_database_url, "upgrade", "head", project=project)
+    await alembic(empty_database_url, "check", project=project)
 
 
 async def test_migration_compares_the_schemas_of_the_models_only(

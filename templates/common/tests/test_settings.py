@@ -135,6 +135,7 @@ def test_custom_setting_that_is_not_json_is_named(monkeypatch: pytest.MonkeyPatc
         ("CORS_ORIGINS", f"https://[{HIDDEN}]"),
         ("ALLOWED_HOSTS", f"{HIDDEN}.*"),
         ("ALLOWED_HOSTS", f"{HIDDEN}:80"),
+        ("FORWARDED_ALLOW_IPS", f"127.0.0.1,{HIDDEN}"),
         ("MAX_BODY_BYTES", "1k"),
         ("LOG_LEVEL", HIDDEN),
         ("LOG_FORMAT", HIDDEN),

@@ -1,0 +1,1 @@
+{% include 'common/service/serve.py' %}
