@@ -28,6 +28,7 @@ FILES = [
     ".github/workflows/test.yml",
     ".gitignore",
     ".pre-commit-config.yaml",
+    ".template-version",
     "Makefile",
     "README.md",
     "deploy/Dockerfile",
