@@ -1,6 +1,6 @@
 # Every target installs what it needs. They need git, make and Python 3.11 or later.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-live test-image test-mutants soak bench bench-quick check format clean
+.PHONY: help demo test test-fast test-live test-image test-mutants soak bench bench-quick check format release clean
 PYTHON ?= python3
 # Use the tools in .venv, whatever environment is active.
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME UV_PROJECT_ENVIRONMENT
@@ -44,6 +44,9 @@ check: .venv/test ## Check format and style
 format: .venv/test ## Format the code and fix what ruff can fix
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
+
+release: ## Prepare a release: its section of CHANGELOG.md, its version, its tag's command
+	@$(PYTHON) release.py
 
 clean: ## Remove what the other targets installed
 	rm -rf .venv

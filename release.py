@@ -11,6 +11,7 @@ CHANGELOG = ROOT / "CHANGELOG.md"
 CONTEXT = ROOT / "cookiecutter.json"
 # What projects are rendered from.
 RENDERED = ["cookiecutter.json", "templates", "{{cookiecutter.project_slug}}"]
+INTERFACE = "docs/interface.txt"
 UNRELEASED = "## Unreleased\n"
 VERSION = re.compile(r'(?<="__version": ")[^"]*')
 
@@ -25,6 +26,12 @@ def next_version(changelog: str, today: date) -> str:
     month = f"{today.year}.{today.month}"
     numbers = re.findall(rf"^## {re.escape(month)}\.(\d+)$", changelog, re.MULTILINE)
     return f"{month}.{max(map(int, numbers), default=0) + 1}"
+
+
+def removed_from_interface(version: str) -> list[str]:
+    """Return the lines that docs/interface.txt had in the last release and has no longer."""
+    lines = git("diff", version, "HEAD", "--", INTERFACE).splitlines()
+    return [line for line in lines if line.startswith("-") and not line.startswith("---")]
 
 
 def main() -> None:
@@ -45,6 +52,12 @@ def main() -> None:
             sys.exit(
                 "Something that is rendered has changed, but CHANGELOG.md does not say what: begin "
                 "it with the section `## Unreleased`."
+            )
+        section = changelog.partition(UNRELEASED)[2].partition("\n## ")[0]
+        if (lines := removed_from_interface(version)) and "by hand\n\nNone." in section:
+            sys.exit(
+                "Domains of users rely on what changed. Name the command that carries them over in "
+                'CHANGELOG.md, "What to edit by hand":\n' + "\n".join(lines)
             )
         version = next_version(changelog, date.today())
         CHANGELOG.write_text(changelog.replace(UNRELEASED, f"## {version}\n", 1))

@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 
-from tests.choices import CHOICES, CODE, PROGRAMS, Combination, source_folders
+from tests.choices import CHOICES, CODE, PROGRAMS, ROOT, Combination, source_folders
+
+FILE = ROOT / "docs" / "interface.txt"
 
 # An import in a Python file, or in a block of a guide, where it may be a line of a diff.
 IMPORT = re.compile(r"^[ +]*from (\.\.|tests\.)(\w*) import (?:\(([^)]*)\)|(.*))$", re.MULTILINE)
@@ -86,6 +88,8 @@ def function_signature(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
     decorators = {ast.unparse(decorator).partition("(")[0] for decorator in node.decorator_list}
     kind = "async " if isinstance(node, ast.AsyncFunctionDef) else ""
     returns = ast.unparse(node.returns) if node.returns else ""
+    if "pytest.fixture" in decorators:  # tests name it, and pytest calls it
+        return f"fixture -> {returns}"
     if "asynccontextmanager" in decorators:  # its callers cannot tell it from a function like this
         decorators.remove("asynccontextmanager")
         kind, returns = "", returns.replace("AsyncIterator", "AbstractAsyncContextManager")
@@ -129,24 +133,23 @@ def interface(program: Combination) -> Iterator[str]:
 
 def declaration() -> str:
     """Return the interface of all programs: the part of all of them, and that of each choice."""
-    programs: dict[str, set[int]] = defaultdict(set)
+    remaining: dict[str, set[int]] = defaultdict(set)
     for number, program in enumerate(PROGRAMS):
         for line in interface(program):
-            programs[line].add(number)
+            remaining[line].add(number)
     parts = []
-    placed: set[str] = set()
     for values in sorted(
         product(*([None, *CHOICES[choice]] for choice in CODE)),
         key=lambda values: (sum(value is not None for value in values), *map(str, values)),
     ):
-        chosen = {value for value in values if value}
-        having = {n for n, program in enumerate(PROGRAMS) if chosen <= {*program.values()}}
-        lines = sorted(line for line, others in programs.items() if others == having)
-        placed |= {*lines}
+        chosen = [value for value in values if value]
+        having = {n for n, program in enumerate(PROGRAMS) if {*chosen} <= {*program.values()}}
+        lines = sorted(line for line, programs in remaining.items() if having <= programs)
+        for line in lines:
+            remaining[line] -= having
         if lines:
-            title = " and ".join(value for value in values if value) or "every project"
+            title = " and ".join(chosen) or "every project"
             parts.append(f"[{title}]\n" + "".join(f"{line}\n" for line in lines))
-    assert placed == {*programs}, f"no choice explains {programs.keys() - placed}"
     return "\n".join(parts)
 
 
