@@ -188,7 +188,8 @@ class Repository:
 @pytest.fixture
 def repository(tmp_path: Path) -> Repository:
     repository = Repository(tmp_path)
-    repository.write("CHANGELOG.md", CHANGELOG.replace(UNRELEASED, ""))
+    released = re.sub(r"^## Unreleased\n.*?(?=^## )", "", CHANGELOG, flags=re.MULTILINE | re.DOTALL)
+    repository.write("CHANGELOG.md", released)
     repository.commit()
     return repository
 
