@@ -1,14 +1,15 @@
 # Every target installs what it needs. They need git, make and Python 3.11 or later.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-live test-image test-mutants soak bench bench-quick check format clean
+.PHONY: help demo test test-fast test-program test-live test-image test-mutants soak bench bench-quick check format release clean
 PYTHON ?= python3
+PROGRAM ?= fastapi-core-asyncpg
 # Use the tools in .venv, whatever environment is active.
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME UV_PROJECT_ENVIRONMENT
 INSTALL := .venv/bin/uv pip install --quiet --python
 PYTEST := .venv/bin/pytest --numprocesses 3 --dist worksteal
 
 help: ## Show this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .venv/demo ## Render the defaults and serve them until Ctrl-C
 	@.venv/bin/python demo.py
@@ -18,6 +19,9 @@ test: .venv/test ## Test the templates and every combination
 
 test-fast: .venv/test ## Test the templates and one combination
 	$(PYTEST) --numprocesses 2 -m "not slow and not live and not image and not mutants and not soak"
+
+test-program: .venv/test ## Test one program with each package manager: PROGRAM=fastapi-core-asyncpg
+	$(PYTEST) -m "not live and not image and not mutants and not soak" -k $(PROGRAM)
 
 test-live: .venv/live ## Test the deployment with real servers: needs nginx and pgbouncer
 	$(PYTEST) --numprocesses 2 --dist loadgroup -m live
@@ -44,6 +48,9 @@ check: .venv/test ## Check format and style
 format: .venv/test ## Format the code and fix what ruff can fix
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
+
+release: ## Prepare a release: its section of CHANGELOG.md, its version, its tag's command
+	@$(PYTHON) release.py
 
 clean: ## Remove what the other targets installed
 	rm -rf .venv

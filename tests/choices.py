@@ -42,3 +42,6 @@ def python_path(combination: Combination) -> str:
 CODE = [choice for choice in CHOICES if any((TEMPLATES / choice).rglob("*.py"))]
 PROGRAMS = combinations(*CODE)
 PROJECTS = combinations(*CHOICES)
+
+if __name__ == "__main__":
+    print(json.dumps([name(program) for program in PROGRAMS]))  # for the GitHub workflow

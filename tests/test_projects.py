@@ -25,11 +25,13 @@ FILES = [
     ".dockerignore",
     ".env.development",
     ".env.example",
+    ".github/dependabot.yml",
     ".github/workflows/test.yml",
     ".gitignore",
     ".pre-commit-config.yaml",
     "AGENTS.md",
     "CLAUDE.md",
+    ".template-version",
     "Makefile",
     "README.md",
     "deploy/Dockerfile",
@@ -181,10 +183,10 @@ TRACES = {
     ("databases",): r"(?<!\[)\bdatabases\b|archived",
     ("uv",): r"\buv\b|uv_build|uv\.lock",
     ("poetry",): r"(?i)poetry",
-    # Images install the other package managers with pip.
+    # Images install the other package managers with pip, and Dependabot names Poetry so, too.
     (
         "pip",
-    ): r"\bpip\b(?!-audit| install --no-cache-dir)|pip-(tools|compile)|setuptools|requirements(-dev)?\.txt",
+    ): r"(?<!ecosystem: )\bpip\b(?!-audit| install --no-cache-dir)|pip-(tools|compile)|setuptools|requirements(-dev)?\.txt",
 }
 # Half of the programs, which have every pair of values that can be combined.
 PAIRS = [

@@ -69,11 +69,11 @@ def test_every_question_has_a_prompt() -> None:
 def test_rendering_costs_little_more_than_starting_cookiecutter(
     tmp_path: Path, home: dict[str, str]
 ) -> None:
-    """Compare CPU times of the same run, because machines differ. The ratio is about 2.3."""
+    """Compare CPU times of the same run, because machines differ. The ratio is 2.1 to 3.3."""
     version: list[str | Path] = [*COOKIECUTTER, "--version"]
     starting = min(cpu_seconds(version, home) for _ in range(3))
     rendering = min(cpu_seconds([*COMMAND, "-o", tmp_path / str(n)], home) for n in range(3))
-    assert rendering < 4 * starting
+    assert rendering < 5 * starting
 
 
 def test_rendering_needs_no_network(tmp_path: Path, home: dict[str, str]) -> None:
