@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -153,16 +154,11 @@ def standby(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standby]:
 
 @pytest.fixture
 def serve(standby: Standby, tmp_path: Path) -> Iterator[Callable[..., Client]]:
-    """Start the service of a project, in place of the one before."""
-    service: Service | None = None
-
-    def stop() -> None:
-        if service:
-            asyncio.run(service.stop())
+    """Start the service of a project, in place of the one before, and return its client."""
+    stack = ExitStack()
 
     def start(program: Combination, project: Path, replica_url: str) -> Client:
-        nonlocal service
-        stop()
+        stack.close()
         (tmp_path / "standby_app.py").write_text(APP)
         service = Service(
             program,
@@ -174,11 +170,13 @@ def serve(standby: Standby, tmp_path: Path) -> Iterator[Callable[..., Client]]:
             DATABASE_STATEMENT_TIMEOUT="30",
             UPSTREAM_URL="http://127.0.0.1:9",
         )
+        stack.callback(lambda: asyncio.run(service.stop()))
         asyncio.run(service.start())
-        return Client(base_url=f"http://127.0.0.1:{service.port}", timeout=30)
+        url = f"http://127.0.0.1:{service.port}"
+        return stack.enter_context(Client(base_url=url, timeout=30))
 
-    yield start
-    stop()
+    with stack:
+        yield start
 
 
 def check_unavailable(answer: Response, detail: str) -> None:
