@@ -132,7 +132,6 @@ class Deployment:
         """Start nginx on the rendered configuration with `changes`, and return its port."""
         port = free_port()
         changes |= {
-            "/run/notes-service/gunicorn.sock": self.socket,
             "/run/nginx.pid": f"{self.folder}/{name}.pid",
             "/var/log/nginx": str(self.folder),
             "listen 80;": f"listen 127.0.0.1:{port};",
@@ -142,8 +141,9 @@ class Deployment:
         if os.getuid() != 0:
             changes["user www-data;"] = "#"  # nginx warns that only root can change the user
         configuration = self.folder / f"{name}.conf"
-        text = (self.project / "deploy/nginx.conf").read_text()
-        configuration.write_text(substitute(text, changes))
+        text = substitute((self.project / "deploy/nginx.conf").read_text(), changes)
+        # Not one of `changes`, because those may have put other servers in its place.
+        configuration.write_text(text.replace("/run/notes-service/gunicorn.sock", self.socket))
         command = [program("nginx"), "-p", f"{self.folder}/", "-c", configuration]
         tested = subprocess.run([*command, "-t"], capture_output=True, text=True)
         assert tested.returncode == 0 and "warn" not in tested.stderr, tested.stderr

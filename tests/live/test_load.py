@@ -84,6 +84,7 @@ class Load:
     """Users who send requests without a pause, and their errors."""
 
     created: int = 0
+    changed: int = 0
     workers: set[str] = field(default_factory=set)
     failures: list[str] = field(default_factory=list)
 
@@ -94,6 +95,7 @@ class Load:
             self.failures.append(f"{request} {error!r}")
             return ""
         self.created += answer.status_code == 201
+        self.changed += request[0] == "PATCH" and answer.status_code == 200
         self.workers.add(answer.headers.get("x-seen-worker", ""))
         if answer.status_code != expected:
             self.failures.append(f"{request} {answer.status_code} {answer.text[:200]}")
