@@ -58,7 +58,7 @@ def traces_of_the_example(project: Path) -> list[str]:
         if path.name == ".coverage":
             continue
         text = path.read_text()
-        if path.name == "nginx.conf":
+        if path.name in {"nginx.conf", "deployment.md"}:
             text = NGINX.sub("", text)
         lines = [str(relative), *text.splitlines()]
         traces += [f"{relative}: {line}" for line in lines if EXAMPLE.search(line)]

@@ -83,6 +83,7 @@ def test_200_users_at_once_get_no_error(deployment: Deployment) -> None:
 class Load:
     """Users who send requests without a pause, and their errors."""
 
+    keep_alive: bool = True  # whether a user sends all requests on one connection
     created: int = 0
     changed: int = 0
     workers: set[str] = field(default_factory=set)
@@ -103,6 +104,8 @@ class Load:
 
     async def user(self, deployment: Deployment, number: int, over: Callable[[], bool]) -> None:
         async with deployment.client(address(number)) as client:
+            if not self.keep_alive:
+                client.headers["Connection"] = "close"
             while not over():
                 path = await self.ask(client, 201, "POST", "/notes", json={"title": "load"})
                 await self.ask(client, 200, "GET", "/notes?limit=3")

@@ -113,7 +113,8 @@ def test_replica_is_replaced_under_load_without_an_error(replicas: Replicas) -> 
     changed = entrance.query("SELECT count(*) FROM notes WHERE version = 2")
     database = entrance.folder.name
     machine = replicas.machines[0]
-    load = Load()
+    # A reload of nginx closes connections without a request, on which one may just be on its way.
+    load = Load(keep_alive=False)
 
     def workers() -> set[str]:
         return {
@@ -167,7 +168,7 @@ def test_machine_that_refuses_connections_is_passed_over(replicas: Replicas) -> 
     for machine in replicas.machines:
         assert machine.master is not None
         stop(machine.master)
-        for number in range(10):  # nginx begins with each machine in turn
+        for number in range(5):  # nginx begins with each machine in turn
             client = address(number)
             created = ask("POST", "/notes", client, json={"title": "first"})
             assert created.status_code == 201
