@@ -41,6 +41,7 @@ GUIDES = [
     "log-in-with-a-password.md",
     "load-data-in-bulk.md",
     "cache-a-read.md",
+    "read-from-a-standby.md",
 ]
 CHECK_AND_TEST = "make format check test\n"
 NOT_SEARCHED = {".git", ".venv", ".postgres", "__pycache__", *LOCKS}
@@ -57,7 +58,7 @@ def traces_of_the_example(project: Path) -> list[str]:
         if path.name == ".coverage":
             continue
         text = path.read_text()
-        if path.name == "nginx.conf":
+        if path.name in {"nginx.conf", "deployment.md"}:
             text = NGINX.sub("", text)
         lines = [str(relative), *text.splitlines()]
         traces += [f"{relative}: {line}" for line in lines if EXAMPLE.search(line)]
@@ -101,7 +102,7 @@ def test_guides_can_be_followed_after_the_example_is_removed(
 
     with user.serve(run, f"{url}/health/ready", PORT=port):
         paths = json.loads(get(f"{url}/openapi.json") or b"")["paths"]
-    added = {"/authors", "/books/{book_id}", "/products", "/login", "/cities"}
+    added = {"/authors", "/books/{book_id}", "/products", "/login", "/cities", "/visits"}
     assert {*added, "/ratings/{film_id}"} <= paths.keys()
 
 

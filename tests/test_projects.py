@@ -49,6 +49,7 @@ FILES = [
     "docs/guides/columns-and-relations.md",
     "docs/guides/load-data-in-bulk.md",
     "docs/guides/log-in-with-a-password.md",
+    "docs/guides/read-from-a-standby.md",
     "docs/operations.md",
     "docs/security.md",
     "migrations/env.py",

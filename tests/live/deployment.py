@@ -94,7 +94,8 @@ class Deployment:
         wait_until(lambda: accepts_connections(port))
         self.environment["UPSTREAM_URL"] = f"http://127.0.0.1:{port}"
 
-    def start_pgbouncer(self) -> None:
+    def start_pgbouncer(self, name: str = "pgbouncer", **settings: int) -> dict[str, str]:
+        """Start PgBouncer with these settings, and return what the service needs to use it."""
         port = free_port()
         users = self.folder / "userlist.txt"
         users.write_text('"service" "secret"\n')
@@ -108,17 +109,20 @@ class Deployment:
             "default_pool_size = 20": f"default_pool_size = {SERVER_CONNECTIONS}",
             "query_wait_timeout = 5": f"query_wait_timeout = {PATIENCE}",
         }
-        configuration = self.folder / "pgbouncer.ini"
-        text = (self.project / "deploy/pgbouncer.ini").read_text()
-        configuration.write_text(substitute(text, changes))
+        configuration = self.folder / f"{name}.ini"
+        text = substitute((self.project / "deploy/pgbouncer.ini").read_text(), changes)
+        for setting, value in settings.items():
+            text, count = re.subn(rf"^{setting} = \d+$", f"{setting} = {value}", text, flags=re.M)
+            assert count == 1, setting
+        configuration.write_text(text)
         command = [program("pgbouncer"), configuration]
         nobody: dict[str, Any] = {}
         if os.getuid() == 0:  # PgBouncer refuses to run as root
             nobody = {"user": 65534, "group": 65534, "extra_groups": []}
-        log = self.folder / "pgbouncer.log"
+        log = self.folder / f"{name}.log"
         self.stack.enter_context(running(command, log, **nobody))
         wait_until(lambda: accepts_connections(port))
-        self.environment |= {
+        return {
             "DATABASE_URL": f"postgresql://service:secret@127.0.0.1:{port}/{server[2]}",
             "DATABASE_PGBOUNCER": "true",
             "DATABASE_CONNECTION_LIMIT": "1000",  # max_client_conn
@@ -128,7 +132,6 @@ class Deployment:
         """Start nginx on the rendered configuration with `changes`, and return its port."""
         port = free_port()
         changes |= {
-            "/run/notes-service/gunicorn.sock": self.socket,
             "/run/nginx.pid": f"{self.folder}/{name}.pid",
             "/var/log/nginx": str(self.folder),
             "listen 80;": f"listen 127.0.0.1:{port};",
@@ -138,8 +141,9 @@ class Deployment:
         if os.getuid() != 0:
             changes["user www-data;"] = "#"  # nginx warns that only root can change the user
         configuration = self.folder / f"{name}.conf"
-        text = (self.project / "deploy/nginx.conf").read_text()
-        configuration.write_text(substitute(text, changes))
+        text = substitute((self.project / "deploy/nginx.conf").read_text(), changes)
+        # Not one of `changes`, because those may have put other servers in its place.
+        configuration.write_text(text.replace("/run/notes-service/gunicorn.sock", self.socket))
         command = [program("nginx"), "-p", f"{self.folder}/", "-c", configuration]
         tested = subprocess.run([*command, "-t"], capture_output=True, text=True)
         assert tested.returncode == 0 and "warn" not in tested.stderr, tested.stderr
@@ -243,7 +247,7 @@ def deployed(workplace: Path, postgres_url: str, **choices: str) -> Iterator[Dep
         deployment.start_upstream()
         deployment.environment["DATABASE_URL"] = url
         migrate(deployment)
-        deployment.start_pgbouncer()
+        deployment.environment |= deployment.start_pgbouncer()
         deployment.nginx_port = deployment.start_nginx("nginx", {})
         yield deployment
 

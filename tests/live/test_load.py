@@ -83,7 +83,9 @@ def test_200_users_at_once_get_no_error(deployment: Deployment) -> None:
 class Load:
     """Users who send requests without a pause, and their errors."""
 
+    keep_alive: bool = True  # whether a user sends all requests on one connection
     created: int = 0
+    changed: int = 0
     workers: set[str] = field(default_factory=set)
     failures: list[str] = field(default_factory=list)
 
@@ -94,6 +96,7 @@ class Load:
             self.failures.append(f"{request} {error!r}")
             return ""
         self.created += answer.status_code == 201
+        self.changed += request[0] == "PATCH" and answer.status_code == 200
         self.workers.add(answer.headers.get("x-seen-worker", ""))
         if answer.status_code != expected:
             self.failures.append(f"{request} {answer.status_code} {answer.text[:200]}")
@@ -101,6 +104,8 @@ class Load:
 
     async def user(self, deployment: Deployment, number: int, over: Callable[[], bool]) -> None:
         async with deployment.client(address(number)) as client:
+            if not self.keep_alive:
+                client.headers["Connection"] = "close"
             while not over():
                 path = await self.ask(client, 201, "POST", "/notes", json={"title": "load"})
                 await self.ask(client, 200, "GET", "/notes?limit=3")

@@ -154,7 +154,7 @@ def test_nginx_serves_tls_with_its_commented_block(default_deployment: Deploymen
 def test_everything_is_served_under_a_prefix_as_documented(default_deployment: Deployment) -> None:
     project = default_deployment.project
     docs = (project / "docs/deployment.md").read_text()
-    [location] = re.findall(r"^```nginx\n(.*?)^```$", docs, re.MULTILINE | re.DOTALL)
+    location, _ = re.findall(r"^```nginx\n(.*?)^```$", docs, re.MULTILINE | re.DOTALL)
     [denied] = re.findall(r"`(\^/api/.*)`", docs)
     [flags] = re.findall(r"Add `(--root-path .*?)` to the command", docs)
     nginx = (project / "deploy/nginx.conf").read_text()
