@@ -19,7 +19,7 @@ test: .venv/test ## Test the templates and every combination
 test-fast: .venv/test ## Test the templates and one combination
 	$(PYTEST) --numprocesses 2 -m "not slow and not live and not image and not mutants and not soak"
 
-test-live: .venv/live ## Test the deployment with real servers: needs nginx and pgbouncer
+test-live: .venv/live ## Test the deployment with real servers: needs nginx, pgbouncer, prometheus
 	$(PYTEST) --numprocesses 2 --dist loadgroup -m live
 
 test-image: .venv/test ## Test the images: slow, needs root, buildah and debootstrap
