@@ -23,7 +23,7 @@ test-fast: .venv/test ## Test the templates and one combination
 test-program: .venv/test ## Test one program with each package manager: PROGRAM=fastapi-core-asyncpg
 	$(PYTEST) -m "not live and not image and not mutants and not soak" -k $(PROGRAM)
 
-test-live: .venv/live ## Test the deployment with real servers: needs nginx and pgbouncer
+test-live: .venv/live ## Test the deployment with real servers: needs nginx, pgbouncer, prometheus
 	$(PYTEST) --numprocesses 2 --dist loadgroup -m live
 
 test-image: .venv/test ## Test the images: slow, needs root, buildah and debootstrap

@@ -109,6 +109,7 @@ def test_page_has_these_sections(page: Page, user: ProjectUser) -> None:
     """Each of them has a test, which takes all of its commands."""
     assert [*page.commands] == [
         "From a slow route to an index",
+        "Dashboards and alerts",
         "Backups",
         "Backups to any point in time",
         "Read from a standby server",  # in test_standby.py
@@ -169,6 +170,44 @@ def test_index_is_created_concurrently_and_again_after_a_failure(
         migration.unlink()
     defined = "SELECT indexdef FROM pg_indexes WHERE indexname = 'books_author_index'"
     assert "(author_id, id)" in user.run(f'{page.path}psql {database_url} -c "{defined}"')
+
+
+def test_monitoring_starts_with_both_files(page: Page, user: ProjectUser, tmp_path: Path) -> None:
+    start, _ = page.commands["Dashboards and alerts"]
+    docker = tmp_path / "docker"
+    docker.write_text('#!/bin/sh\necho "$*" $MONITOR_PASSWORD $GRAFANA_PASSWORD\n')
+    docker.chmod(0o755)
+    typed = user.run(start, PATH=f"{tmp_path}:{os.environ['PATH']}")
+    files = ["deploy/compose.yaml", "deploy/observability/compose.yaml"]
+    command, passwords = typed.split(" --detach ")
+    assert command == f"compose --file {files[0]} --file {files[1]} up"
+    assert all((user.project / file).is_file() for file in files)
+    monitor, grafana = passwords.split()
+    assert len(monitor) == len(grafana) == 48 and monitor != grafana
+
+
+def test_sessions_are_listed_with_those_that_they_wait_for(
+    page: Page, user: ProjectUser, database_url: str
+) -> None:
+    _, show = page.commands["Dashboards and alerts"]
+
+    async def typed() -> None:
+        idle, waiting = [await asyncpg.connect(database_url) for _ in range(2)]
+        pid, waiting_pid = idle.get_server_pid(), waiting.get_server_pid()
+        await idle.execute("CREATE TABLE locked ()")
+        await idle.execute("BEGIN; LOCK TABLE locked")
+        read = asyncio.create_task(waiting.execute("TABLE locked"))
+        async with asyncio.timeout(20):
+            while not await idle.fetchval("SELECT pg_blocking_pids($1)", waiting_pid):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        printed = await asyncio.to_thread(user.run, page.path + show, DATABASE_URL=database_url)
+        await idle.close()
+        await read
+        await waiting.close()
+        assert re.search(rf"^ *{pid} .*\| idle in transaction \| \{{\}} ", printed, re.M), printed
+        assert re.search(rf"^ *{waiting_pid} .*\| active +\| \{{{pid}\}} ", printed, re.M), printed
+
+    asyncio.run(typed())
 
 
 def show_statements(url: str) -> subprocess.CompletedProcess[str]:

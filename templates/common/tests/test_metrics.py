@@ -13,6 +13,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 from structlog.testing import capture_logs
 
+from service import errors
+
 from tests.serving import Settings, serve
 
 METRICS = Settings.__module__.replace("settings", "metrics")
@@ -99,3 +101,25 @@ async def test_waiting_for_and_holding_connections_is_measured(settings: Setting
     assert live == 0
     for milliseconds in holding:
         assert 200 <= milliseconds < 2000
+
+
+async def test_503_is_counted_by_its_reason(settings: Settings) -> None:
+    reasons = {
+        error.__name__: error
+        for error in vars(errors).values()
+        if isinstance(error, type) and issubclass(error, errors.DatabaseUnavailable)
+    }
+
+    async def refuse(request: Request) -> Response:
+        raise reasons[request.path_params["reason"]]
+
+    name = "database_unavailable_total"
+    async with serve(settings, routes=[Route("/test-refuse/{reason}", refuse)]) as client:
+        before = await read_samples(client)
+        shown = {sample.labels["reason"] for sample in before if sample.name == name}
+        assert shown == reasons.keys()
+        for reason in reasons:
+            assert (await client.get(f"/test-refuse/{reason}")).status_code == 503
+        after = await read_samples(client)
+    for reason in reasons:
+        assert value(after, name, reason=reason) == value(before, name, reason=reason) + 1
