@@ -17,7 +17,6 @@ from xml.etree import ElementTree
 import pytest
 
 import recording
-
 from tests.choices import CHOICES, CONTEXT, ROOT, TEMPLATES
 from tests.support import guide
 from tests.support.network import free_port
