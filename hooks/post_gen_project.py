@@ -1,12 +1,30 @@
-"""Prints what to type next; installs, moves and commits nothing."""
+"""Prints what to type next, or removes the example; installs, moves and commits nothing."""
 
 import os
+import subprocess
+import sys
 
 TOOLS = {
     "uv": "uv (https://docs.astral.sh/uv/)",
     "poetry": "Poetry (https://python-poetry.org/)",
     "pip": "Python 3.11 or later",
 }
+
+# docs/update.md: cruft compares two renderings. If the project's example was removed, it is removed
+# from them, too. The example's migrations stay, because those of the project may follow them.
+REMOVE_EXAMPLE = """
+from shutil import rmtree
+from scripts.remove_example import FILES, FOLDERS, changed_files
+for path, content in changed_files().items():
+    path.write_bytes(content)
+for path in FILES:
+    path.unlink()
+for path in FOLDERS:
+    rmtree(path)
+"""
+if os.environ.get("WITHOUT_EXAMPLE"):
+    subprocess.run([sys.executable, "-B", "-c", REMOVE_EXAMPLE], check=True)  # noqa: S603
+    sys.exit()
 
 print(
     f"""
