@@ -65,8 +65,8 @@ def test_tree_is_that_of_a_project(rendered: Callable[..., Path]) -> None:
         assert (project / "deploy" / path).exists(), path
     pages = {page.stem for page in (project / "docs").glob("*.md")}
     assert {*entries["docs/"].split(", ")} == pages
-    assert len(list((project / "docs/guides").iterdir())) == 6
-    assert entries["docs/guides/"].startswith("six guides, ")
+    assert len(list((project / "docs/guides").iterdir())) == 7
+    assert entries["docs/guides/"].startswith("seven guides, ")
 
 
 def test_code_in_the_readme_is_that_of_the_example(rendered: Callable[..., Path]) -> None:

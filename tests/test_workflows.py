@@ -73,7 +73,8 @@ def test_dependabot_waits_a_week_and_finds_its_files(
         ECOSYSTEMS.get(packaging or "", ""): "pyproject.toml",
     }
     for ecosystem, update in updates.items():
-        assert (project / update["directory"][1:] / manifests[ecosystem]).exists()
+        for folder in update.get("directories") or [update["directory"]]:
+            assert (project / folder[1:] / manifests[ecosystem]).exists()
     assert len(updates) == (4 if packaging else 2)
 
 
