@@ -222,7 +222,7 @@ def test_reload_with_a_wrong_setting_ends_all_processes(default_deployment: Depl
         assert master.wait(timeout=15) == 1
     finally:
         wrong.unlink()
-    assert "Not reloaded: DATABASE_POOL_SIZE" in default_deployment.log("gunicorn.log")
+    assert "Stopped at a reload: DATABASE_POOL_SIZE" in default_deployment.log("gunicorn.log")
     assert not any(Path(f"/proc/{pid}").exists() for pid in workers), "workers without a master"
 
 

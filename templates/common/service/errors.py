@@ -274,9 +274,9 @@ def on_authentication_error(connection: HTTPConnection, error: Exception) -> Res
 def main_error(error: BaseException) -> BaseException:
     """Return the error that stands for a group of errors, or `error` itself if it is no group.
 
-    `asyncio.TaskGroup` raises a group, even of one error. The first error that would be a 500 stands
-    for the group, so that it gets into the log. If there is none, the first error does. PostgreSQL's
-    errors come after other unexpected ones, because most of them are answered with another status.
+    `asyncio.TaskGroup` raises a group, even of one error. An unexpected error that is not PostgreSQL's
+    stands for the group: it is a bug, and gets into the log. If there is none, the first unexpected
+    error stands for it, or else the first error.
     """
     while isinstance(error, BaseExceptionGroup):
         _, unexpected = error.split((ServiceError, HTTPException))

@@ -30,7 +30,7 @@ def load_settings() -> Settings:
         return Settings.load()
     except InvalidSettings as error:
         if Arbiter.WORKERS:  # This is a reload, and only HaltServer stops the workers as well.
-            message = f"Not reloaded: {error}"
+            message = f"Stopped at a reload: {error}"
             raise HaltServer(message, 1) from None  # type: ignore[no-untyped-call]
         raise SystemExit(f"Not started: {error}") from None
 

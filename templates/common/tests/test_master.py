@@ -55,7 +55,7 @@ def test_invalid_setting_at_reload_halts_server_in_order(monkeypatch: pytest.Mon
     monkeypatch.setattr(Arbiter, "WORKERS", {1: None})
     with pytest.raises(HaltServer) as halted:
         master.load_settings()
-    assert halted.value.reason.startswith("Not reloaded: DATABASE_POOL_SIZE: ")
+    assert halted.value.reason.startswith("Stopped at a reload: DATABASE_POOL_SIZE: ")
     assert halted.value.exit_status == 1
 
 
