@@ -7,7 +7,7 @@ import sys
 TOOLS = {
     "uv": "uv (https://docs.astral.sh/uv/)",
     "poetry": "Poetry (https://python-poetry.org/)",
-    "pip": "Python 3.11 or later",
+    "pip": "Python 3.11 to 3.14",
 }
 
 # docs/update.md: cruft compares two renderings. If the project's example was removed, it is removed
@@ -22,7 +22,8 @@ for path in FILES:
 for path in FOLDERS:
     rmtree(path)
 """
-if os.environ.get("WITHOUT_EXAMPLE"):
+if os.environ.get("WITHOUT_EXAMPLE") == "1":
+    print("WITHOUT_EXAMPLE=1: the example is left out.")
     subprocess.run([sys.executable, "-B", "-c", REMOVE_EXAMPLE], check=True)  # noqa: S603
     sys.exit()
 

@@ -26,13 +26,13 @@ def installed_pythons() -> dict[str, Path]:
 
     A program of pyenv may be found that only says which versions there are.
     """
-    found = {}
+    pythons = {}
     for version in PYTHONS:
         for path in filter(None, candidates(version)):
             done = subprocess.run([path, "-c", WORKS], capture_output=True, text=True)
             if done.stdout.strip() == version:
-                found[version] = Path(path)
-    return found
+                pythons[version] = Path(path)
+    return pythons
 
 
 @pytest.mark.slow
@@ -42,7 +42,7 @@ def test_project_passes_its_checks_and_tests(
 ) -> None:
     pythons = installed_pythons()
     version = [*pythons][place]
-    if version == "{}.{}".format(*sys.version_info):
+    if version == "{}.{}".format(*sys.version_info) and len(pythons) > 1:
         return  # the commands of all READMEs run on it
 
     user = project_user(packaging="uv")

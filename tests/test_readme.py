@@ -234,8 +234,8 @@ def messages() -> list[str]:
         spec = find_spec(module)
         assert spec is not None and spec.origin is not None
         files.append(Path(spec.origin).parent / f"{module.rpartition('.')[2]}.py")
-    found = [f"[Errno 98] {os.strerror(errno.EADDRINUSE)}"]  # 98 is Linux's
-    found += [file.read_text() for file in TEMPLATES.glob("packaging/*/Makefile")]
+    texts = [f"[Errno 98] {os.strerror(errno.EADDRINUSE)}"]  # 98 is Linux's
+    texts += [file.read_text() for file in TEMPLATES.glob("packaging/*/Makefile")]
     for file in files:
         module_text = ast.parse(file.read_text())
         constants = {
@@ -247,10 +247,10 @@ def messages() -> list[str]:
         }
         for node in ast.walk(module_text):
             if isinstance(node, ast.JoinedStr):
-                found.append("".join(text_of(part, constants) for part in node.values))
+                texts.append("".join(text_of(part, constants) for part in node.values))
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-                found.append(PLACEHOLDER.sub("…", node.value))
-    return found
+                texts.append(PLACEHOLDER.sub("…", node.value))
+    return texts
 
 
 def text_of(part: ast.expr, constants: dict[str, object]) -> str:

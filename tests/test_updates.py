@@ -181,8 +181,8 @@ class Project:
 
     def work(self, guide: str, framework: str) -> None:
         """Add the guide's domains, and change files of the template."""
-        own = OWN_CHANGES.replace("APPLICATION", APPLICATION[framework])
-        for block in blocks(guide + own):
+        changes = OWN_CHANGES.replace("APPLICATION", APPLICATION[framework])
+        for block in blocks(guide + changes):
             if block.language != "sh":
                 apply(block, self.path)
         self.format()
@@ -374,14 +374,14 @@ def test_switch_leaves_to_do_what_the_document_says(
     of_template = project.files()
     project.work(project.guide(), answers["framework"])
     project.commit()
-    own = {file: text for file, text in project.files().items() if file not in of_template}
+    added = {file: text for file, text in project.files().items() if file not in of_template}
 
     command = documented("Switch a choice later").replace(
         '{"pool": "databases"}', json.dumps({choice: after})
     )
     project.update(command, template.now)
     assert project.conflicts() == {str(package / file) for file in conflicts}
-    assert {file: project.files().get(file) for file in own} == own
+    assert {file: project.files().get(file) for file in added} == added
     guide = project.guide()
     if conflicts:
         paths = " ".join(str(package / file) for file in sorted(conflicts))
@@ -395,7 +395,7 @@ def test_switch_leaves_to_do_what_the_document_says(
 
     # The guide in the switched project shows these files in their new form.
     for block in blocks(guide):
-        if block.title in own:
+        if block.title in added:
             (project.path / str(block.title)).unlink()
             apply(block, project.path)
     project.format()

@@ -380,7 +380,7 @@ def observed(folder: Path, workplace: Path, postgres_url: str) -> Iterator[Obser
         changes = {
             '"service:8000"': f'"127.0.0.1:{deployment.port}"',
             '"postgres-exporter:9187"': f'"127.0.0.1:{exporter_port}"',
-            "_interval: 15s": "_interval: 1s",
+            "_interval: 15s": "_interval: 3s",
         }
         configuration = (folder / "prometheus.yml").read_text()
         (data / "prometheus.yml").write_text(substitute(configuration, changes))

@@ -86,15 +86,15 @@ def signature(node: ast.AST) -> list[str]:
 
 def function_signature(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
     decorators = {ast.unparse(decorator).partition("(")[0] for decorator in node.decorator_list}
-    kind = "async " if isinstance(node, ast.AsyncFunctionDef) else ""
+    keyword = "async " if isinstance(node, ast.AsyncFunctionDef) else ""
     returns = ast.unparse(node.returns) if node.returns else ""
     if "pytest.fixture" in decorators:  # tests name it, and pytest calls it
         return f"fixture -> {returns}"
     if "asynccontextmanager" in decorators:  # its callers cannot tell it from a function like this
         decorators.remove("asynccontextmanager")
-        kind, returns = "", returns.replace("AsyncIterator", "AbstractAsyncContextManager")
+        keyword, returns = "", returns.replace("AsyncIterator", "AbstractAsyncContextManager")
     prefix = "".join(f"@{name} " for name in sorted(decorators))
-    return f"{prefix}{kind}({ast.unparse(node.args)}) -> {returns}"
+    return f"{prefix}{keyword}({ast.unparse(node.args)}) -> {returns}"
 
 
 def shortened(value: ast.AST) -> str:

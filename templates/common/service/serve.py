@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 
 from .master import load_settings
 
@@ -13,9 +14,9 @@ def main() -> None:
     # without the variable's name.
     os.environ["WEB_CONCURRENCY"] = str(settings.web_concurrency)
     os.environ["FORWARDED_ALLOW_IPS"] = ",".join(settings.forwarded_allow_ips)
-    command = [sys.executable, "-m", "gunicorn", "--config", "deploy/gunicorn.conf.py"]
-    command += [*sys.argv[1:], f"{__package__}.main:app"]
-    os.execv(command[0], command)  # noqa: S606  # gunicorn needs no shell
+    gunicorn = Path(sys.executable).with_name("gunicorn")
+    flags = ["--config", "deploy/gunicorn.conf.py", *sys.argv[1:]]
+    os.execv(gunicorn, [str(gunicorn), *flags, f"{__package__}.main:app"])  # noqa: S606  # gunicorn needs no shell
 
 
 if __name__ == "__main__":

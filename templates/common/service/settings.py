@@ -66,7 +66,7 @@ def check_address(address: str) -> str:
         try:
             ip_network(address)
         except ValueError:
-            message = "each must be an address, a network as 10.0.0.0/8, or *"
+            message = "each must be an address, a network such as 10.0.0.0/8, or *"
             raise ValueError(message) from None
     return address
 

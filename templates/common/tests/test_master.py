@@ -101,6 +101,17 @@ async def test_number_of_workers_that_is_right_or_empty_is_accepted(
     assert re.search(r"^forwarded_allow_ips += \['10.0.0.0/8', '::1'\]$", output, re.MULTILINE)
 
 
+async def test_gunicorn_that_is_started_without_that_command_names_the_variable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WEB_CONCURRENCY", "abc")
+    gunicorn = [sys.executable, "-m", "gunicorn", "--config", str(CONFIG), "--check-config", "app"]
+    process = await asyncio.create_subprocess_exec(*gunicorn, stderr=PIPE)
+    _, errors = await process.communicate()
+    assert process.returncode == 1
+    assert b"WEB_CONCURRENCY" in errors
+
+
 async def test_limit_is_what_the_server_has_for_ordinary_users(
     settings: Settings, sql: Sql
 ) -> None:

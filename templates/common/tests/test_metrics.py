@@ -117,7 +117,7 @@ async def test_503_is_counted_by_its_reason(settings: Settings) -> None:
     async with serve(settings, routes=[Route("/test-refuse/{reason}", refuse)]) as client:
         before = await read_samples(client)
         shown = {sample.labels["reason"] for sample in before if sample.name == name}
-        assert shown == reasons.keys()
+        assert reasons.keys() <= shown
         for reason in reasons:
             assert (await client.get(f"/test-refuse/{reason}")).status_code == 503
         after = await read_samples(client)
