@@ -226,6 +226,16 @@ def test_dashboard_has_only_what_grafana_knows(folder: Path) -> None:
     assert list(lost(content, read)) == []
 
 
+def test_share_of_errors_counts_the_same_routes_as_its_alert(folder: Path) -> None:
+    [panel] = [one for one in dashboard(folder)["panels"] if one["title"] == "Share of errors"]
+    [rule] = [one for one in rules(folder) if one["alert"] == "TooManyErrors"]
+    shown, alerted = (
+        re.findall(r'route!~"[^"]*"', query)
+        for query in (panel["targets"][0]["expr"], rule["expr"])
+    )
+    assert len(shown) == 2 and shown == alerted
+
+
 def test_dashboard_fits_its_data_source_and_its_page(folder: Path) -> None:
     [source] = yaml.safe_load((folder / "grafana/datasources.yaml").read_text())["datasources"]
     prometheus = yaml.safe_load((folder / "prometheus.yml").read_text())
