@@ -128,7 +128,7 @@ def test_workflow_has_a_job_for_each_program() -> None:
 
     # What a job types selects the tests of its program, with each package manager.
     [step] = [step for step in here["program"]["steps"] if "run" in step]
-    dry_run = [*step["run"].split(), "--dry-run"]
+    dry_run = [*step["run"].split(), "--dry-run", "--no-print-directory"]
     environment = {**os.environ, "PROGRAM": programs[-1]}
     done = subprocess.run(dry_run, cwd=ROOT, env=environment, capture_output=True, text=True)
     selection = done.stdout.splitlines()[-1].partition("-m ")[2]
