@@ -107,7 +107,9 @@ def test_interface_has_what_guides_import() -> None:
             "from ..database import Connection, Statement",
             "from ..database import Connection\nfrom ..statement import Statement",
         ),
+        ("from ..database import Statement", "from ..statement import Statement"),
         ("raise Unavailable", "raise DatabaseUnavailable"),
+        ("except StatementTimedOut:", "except StatementTimeout:"),
         ("except (ReadOnly, Collision):", "except (DatabaseReadOnly, TransactionConflict):"),
         ("from ..openapi import heeds, linked", "from ..openapi import header, links"),
         ("from tests.databases import Sql", "from tests.temporary_database import Sql"),
@@ -117,6 +119,7 @@ def test_interface_has_what_guides_import() -> None:
         ),
         ("    problem(answer, 404)", "    assert_problem(answer, 404)"),
         ("from tests.wire import Wire", "from tests.postgres_proxy import PostgresProxy"),
+        ("    assert wire.startups", "    assert postgres_proxy.startup_messages"),
     ],
 )
 def test_commands_of_the_first_release_carry_a_domain_over(
