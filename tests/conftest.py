@@ -24,6 +24,11 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests of minutes, so that no worker is alone with one of them at the end."""
+    items.sort(key=lambda item: "project_user" not in getattr(item, "fixturenames", ()))
+
+
 def renderer(cookies: Cookies) -> Callable[..., Path]:
     def render(**answers: str) -> Path:
         result = cookies.bake(extra_context=answers, template=str(ROOT))
