@@ -255,11 +255,15 @@ def test_reload_loads_new_code(default_deployment: Deployment) -> None:
         default_deployment.ask("POST", "/notes", json={"title": "long enough"}).status_code == 201
     )
     settings = default_deployment.project / "src/notes_service/settings.py"
-    settings.write_text(substitute(settings.read_text(), {"= 1_048_576": "= 10"}))
-    ready, old = default_deployment.workers_started(), child_processes(master)
-    master.send_signal(signal.SIGHUP)
-    default_deployment.wait_for_workers(master, ready + 2)
-    wait_until(lambda: not old & child_processes(master))
+    before = settings.read_text()
+    settings.write_text(substitute(before, {"= 1_048_576": "= 10"}))
+    try:
+        ready, old = default_deployment.workers_started(), child_processes(master)
+        master.send_signal(signal.SIGHUP)
+        default_deployment.wait_for_workers(master, ready + 2)
+        wait_until(lambda: not old & child_processes(master))
+    finally:
+        settings.write_text(before)
     assert (
         default_deployment.ask("POST", "/notes", json={"title": "long enough"}).status_code == 413
     )
