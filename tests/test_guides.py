@@ -34,6 +34,17 @@ NGINX = re.compile(r"^ +upstream service|\$upstream_\w+|proxy_next_upstream", re
 LOCKS = {"uv.lock", "poetry.lock", "requirements.txt", "requirements-dev.txt"}
 # Two programs that differ in every choice are tested before they follow the guides, too.
 WITHOUT_GUIDES = [PROJECTS[0], PROJECTS[-1]]
+# One program with each package manager runs all tests after the guides. The others run those that
+# the guides add, and those of the project that look at all routes, tables and settings.
+WITH_ALL_TESTS = [PROJECTS[0], *PROJECTS[-len(OTHERS) :]]
+TESTS_OF_EVERYTHING = " ".join(
+    f"tests/test_{name}"
+    for name in (
+        *("app.py", "documentation.py", "http.py", "openapi.py", "routing.py", "schema.py"),
+        *("settings.py", "tables.py"),
+        "migrations.py::test_upgrade_matches_models_and_downgrade_removes_all_tables",
+    )
+)
 GUIDES = [
     "add-a-domain.md",
     "columns-and-relations.md",
@@ -97,7 +108,16 @@ def test_guides_can_be_followed_after_the_example_is_removed(
         # Every guide ends with its tests. They run once, with those of the other guides.
         assert text.count(CHECK_AND_TEST) >= 1
         follow(text, user.project, run_all_but_tests)
-    check_and_test(user, CHECK_AND_TEST)
+    if project in WITH_ALL_TESTS:
+        check_and_test(user, CHECK_AND_TEST)
+    else:
+        user.run("make format check")
+        added = {path.parent.name for path in (user.project / "tests").glob("*/test_*.py")}
+        assert {"authors", "books", "products", "users", "cities", "ratings", "visits"} <= added
+        folders = " ".join(f"tests/{folder}" for folder in sorted(added))
+        output = user.run(f".venv/bin/pytest {folders} {TESTS_OF_EVERYTHING}")
+        assert re.search(r"\d+ passed in", output)
+        assert not re.search(r"\d+ (skipped|warning)", output)
     check_refused_names(user.project)
 
     with user.serve(run, f"{url}/health/ready", PORT=port):

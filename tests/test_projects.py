@@ -201,8 +201,8 @@ PAIRS = [
     for program in PROGRAMS
     if sum(CHOICES[choice].index(value) for choice, value in program.items()) % 2 == 0
 ]
-# The tests of what a service promises, which run in every project.
-PROMISES = "tests/notes tests/test_transactions.py tests/test_database.py"
+# The tests of what the service promises, which run in every project.
+PROMISES = "tests/notes/test_transactions.py tests/test_transactions.py tests/test_database.py"
 LOCKS = {
     "uv": ["uv.lock"],
     "poetry": ["poetry.lock"],
@@ -342,8 +342,12 @@ def test_dependencies_are_those_that_are_imported(project: Combination, rendered
 def test_package_manager_changes_no_code(program: Combination, rendered: Render) -> None:
     def code(packaging: str) -> dict[str, object]:
         project = rendered(**program, packaging=packaging)
-        tools = tomllib.loads((project / "pyproject.toml").read_text())["tool"]
+        declared = tomllib.loads((project / "pyproject.toml").read_text())
+        groups = declared.get("dependency-groups") or declared["project"]["optional-dependencies"]
+        tools = declared["tool"]
         return {
+            "dependencies": declared["project"]["dependencies"],
+            "groups": groups,
             **{tool: tools[tool] for tool in ("coverage", "mypy", "pytest", "ruff")},
             **{
                 file: content
@@ -381,8 +385,9 @@ def test_commands_of_the_readme_work(
     keep_lock(user.project, project["packaging"], locks)
     check_refused_names(user.project)
 
-    # A package manager changes no code (test_package_manager_changes_no_code), so each program runs
-    # all tests with one of them. tests/test_guides.py runs all tests with the others, too.
+    # A package manager changes neither the code nor what is installed, as
+    # test_package_manager_changes_no_code shows. So each program runs all tests with one of them.
+    # tests/test_guides.py runs all tests of one program with each of the others, too.
     runs_all = project["packaging"] == CHOICES["packaging"][0]
     if not runs_all:
         work = work.replace("make test\n", f".venv/bin/pytest {PROMISES}\n")
@@ -394,16 +399,8 @@ def test_commands_of_the_readme_work(
     assert "what changed in the models" in migration.read_text()
     lint(user.project)
 
-    rules = (user.project / "AGENTS.md").read_text()
-    [commands] = re.findall(r"^```sh\n(.*?)^```$", rules, re.MULTILINE | re.DOTALL)
-    assert commands == "make format check test\n"
-    user.run("make format check")
-    # `make test` has just run these tests.
-    for command in sorted({*re.findall(r"`(\.venv/bin/.+?)`", rules)}):
-        user.run(f"{command} --collect-only")
-    for command in sorted({*re.findall(r"`(make .+?)`", rules)}):
-        user.run(f"{command} --dry-run")
-    assert (user.project / "CLAUDE.md").read_text() == "@AGENTS.md\n"
+    if runs_all:
+        check_rules(user)
 
     settings = {"DATABASE_URL": database_url, "UPSTREAM_URL": "http://127.0.0.1:9"}
     bind = f"--bind 127.0.0.1:{port}"
@@ -414,6 +411,21 @@ def test_commands_of_the_readme_work(
     assert schema["info"]["title"] == " ".join(answers["project_name"].split())
     assert schema["info"]["description"] == " ".join(answers["description"].split())
     user.run(".venv/bin/alembic check && .venv/bin/alembic downgrade base", **settings)
+
+
+def check_rules(user: ProjectUser) -> None:
+    """Check that the commands of AGENTS.md exist and work."""
+    rules = (user.project / "AGENTS.md").read_text()
+    [commands] = re.findall(r"^```sh\n(.*?)^```$", rules, re.MULTILINE | re.DOTALL)
+    assert commands == "make format check test\n"
+    user.run("make format check")
+    # `make test` has just run these tests.
+    tests = re.findall(r"`\.venv/bin/pytest (.+?)`", rules)
+    assert len(tests) == rules.count("`.venv/bin/") > 0
+    user.run(f".venv/bin/pytest --collect-only {' '.join(tests)}")
+    for command in sorted({*re.findall(r"`(make .+?)`", rules)}):
+        user.run(f"{command} --dry-run")
+    assert (user.project / "CLAUDE.md").read_text() == "@AGENTS.md\n"
 
 
 @pytest.mark.slow

@@ -131,15 +131,19 @@ async def test_url_in_small_letters_in_the_env_file_is_migrated(
     await alembic(empty_database_url, "check")
 
 
-@pytest.mark.parametrize("module", [("alembic", "upgrade", "head"), ("scripts.develop", "migrate")])
 @pytest.mark.parametrize(
-    ("url", "message"),
+    ("module", "url", "message"),
     [
         (
+            ("alembic", "upgrade", "head"),
             "postgresql://me:hunter2@127.0.0.1:{port}/name",
             "no connection: ConnectionRefusedError: ",
         ),
-        ("postgresql://me:hunter2@{port}@db/name", "percent-encoded"),
+        (
+            ("scripts.develop", "migrate"),
+            "postgresql://me:hunter2@{port}@db/name",
+            "percent-encoded",
+        ),
     ],
 )
 async def test_failure_to_connect_is_told_in_one_line(
