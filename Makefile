@@ -6,7 +6,7 @@ PROGRAM ?= fastapi-core-asyncpg
 # Use the tools in .venv, whatever environment is active.
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME UV_PROJECT_ENVIRONMENT
 INSTALL := .venv/bin/uv pip install --quiet --python
-PYTEST := .venv/bin/pytest --numprocesses 3 --dist worksteal
+PYTEST := .venv/bin/pytest --numprocesses 4 --dist worksteal
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-15s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
