@@ -185,6 +185,9 @@ def unrendered(tests: list[str], program: Combination, folder: Path) -> str:
         "-p",
         "no:cacheprovider",
         "-q",
+        # It finds its package in a single folder.
+        "-k",
+        "not located_in_the_query",
     ]
     return python("-m", "pytest", *options, *tests, program=program, cwd=common)
 
