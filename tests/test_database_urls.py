@@ -3,14 +3,11 @@
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from subprocess import DEVNULL, PIPE, Popen
 
 import pytest
 
 from tests.choices import Combination, combinations, name
-from tests.support.network import free_port
-from tests.support.postgres import programs, script
-from tests.support.waiting import wait_until
+from tests.support.postgres import programs, running_server
 from tests.test_shipped_tests import run_tests
 
 URLS = {
@@ -34,17 +31,10 @@ TESTS_OF_FIRST_LAYER = [
 def server() -> Iterator[dict[str, str]]:
     """The folder and the port of a PostgreSQL server that listens on both."""
     with tempfile.TemporaryDirectory(prefix="socket-") as temporary:
-        folder, port = Path(temporary), str(free_port())
+        folder = Path(temporary)
         folder.chmod(0o755)
-        prefix, options = script.unprivileged(programs(), folder)
-        command = [*prefix, "sh", "-c", script.SERVER_SCRIPT, "", programs(), folder / "data"]
-        command += ["-p", port, "-k", folder, "-c", "fsync=off"]
-        process = Popen(command, stdin=PIPE, stdout=DEVNULL, stderr=DEVNULL, **options)
-        try:
-            wait_until(lambda: script.ready(folder))
-            yield {"folder": str(folder), "port": port}
-        finally:
-            process.communicate()  # This closes the pipe, which stops the server.
+        with running_server(programs(), folder, "-k", folder) as port:
+            yield {"folder": str(folder), "port": str(port)}
 
 
 @pytest.mark.slow

