@@ -15,7 +15,7 @@ from tests.test_projects import (
     check_refused_names,
     contents,
     keep_lock,
-    reuse_bytecode,
+    reuse_environment,
     reuse_lock,
 )
 from tests.test_shipped_tests import run_python
@@ -32,11 +32,11 @@ EXAMPLE = re.compile(r"(?i)notes|upstream|aiohttp|the example\b")
 # nginx calls the servers behind it upstream: in a directive and in the names of variables.
 NGINX = re.compile(r"^ +upstream service|\$upstream_\w+|proxy_next_upstream", re.MULTILINE)
 LOCKS = {"uv.lock", "poetry.lock", "requirements.txt", "requirements-dev.txt"}
-# Two programs that differ in every choice are tested before they follow the guides, too.
+# Before the guides, without any domain, two programs that differ in every choice run all tests.
 WITHOUT_GUIDES = [PROJECTS[0], PROJECTS[-1]]
-# One program with each package manager runs all tests after the guides. The others run those that
-# the guides add, and those of the project that look at all routes, tables and settings.
-WITH_ALL_TESTS = [PROJECTS[0], *PROJECTS[-len(OTHERS) :]]
+# After the guides, two others that differ in every choice run all tests. The rest run those that the
+# guides add, and those of the project that look at all routes, tables and settings.
+WITH_ALL_TESTS = [PROJECTS[1], PROJECTS[-2]]
 TESTS_OF_EVERYTHING = " ".join(
     f"tests/test_{name}"
     for name in (
@@ -79,11 +79,14 @@ def traces_of_the_example(project: Path) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("project", PROJECTS, ids=name)
 def test_guides_can_be_followed_after_the_example_is_removed(
-    project: Combination, project_user: Callable[..., ProjectUser], locks: Path
+    project: Combination,
+    project_user: Callable[..., ProjectUser],
+    locks: Path,
+    postgres_url: str,
 ) -> None:
     user = project_user(**project, project_name="Library")
     reuse_lock(user, project["packaging"], locks)
-    reuse_bytecode(user, project["packaging"], locks)
+    reuse_environment(user, project["packaging"], locks)
     port = str(free_port())
     url = f"http://127.0.0.1:{port}"
     run, _, remove, _, _ = user.readme_commands()
@@ -115,7 +118,8 @@ def test_guides_can_be_followed_after_the_example_is_removed(
         added = {path.parent.name for path in (user.project / "tests").glob("*/test_*.py")}
         assert {"authors", "books", "products", "users", "cities", "ratings", "visits"} <= added
         folders = " ".join(f"tests/{folder}" for folder in sorted(added))
-        output = user.run(f".venv/bin/pytest {folders} {TESTS_OF_EVERYTHING}")
+        tests = f".venv/bin/pytest {folders} {TESTS_OF_EVERYTHING}"
+        output = user.run(tests, DATABASE_URL=postgres_url)
         assert re.search(r"\d+ passed in", output)
         assert not re.search(r"\d+ (skipped|warning)", output)
     check_refused_names(user.project)

@@ -367,7 +367,7 @@ def test_commands_of_the_readme_work(
 ) -> None:
     user = project_user(**answers_for(project))
     reuse_lock(user, project["packaging"], locks)
-    reuse_bytecode(user, project["packaging"], locks)
+    reuse_environment(user, project["packaging"], locks)
     run, request, _, work, serve = user.readme_commands()
     versions = user.project / "migrations" / "versions"
     rendered = set(versions.iterdir())
@@ -390,7 +390,8 @@ def test_commands_of_the_readme_work(
     # tests/test_guides.py runs all tests of one program with each of the others, too.
     runs_all = project["packaging"] == CHOICES["packaging"][0]
     if not runs_all:
-        work = work.replace("make test\n", f".venv/bin/pytest {PROMISES}\n")
+        tests = f"DATABASE_URL={database_url} .venv/bin/pytest {PROMISES}\n"
+        work = work.replace("make test\n", tests)
     output = user.run(work)
     assert re.search(r"\d+ passed in", output)
     assert ("Required test coverage of 95% reached" in output) == runs_all
@@ -489,21 +490,24 @@ def reuse_lock(user: ProjectUser, packaging: str, locks: Path) -> None:
     lock = LOCKS[packaging][-1]
     if (locks / lock).exists():
         shutil.copy(locks / lock, user.project)
-    elif packaging == "pip":
+    if packaging == "pip":
         user.run(f"uv pip compile --quiet --generate-hashes --extra dev pyproject.toml -o {lock}")
-    else:
-        return
-    os.utime(user.project / lock, (0, 0))
+    if (user.project / lock).exists():
+        os.utime(user.project / lock, (0, 0))
 
 
-def reuse_bytecode(user: ProjectUser, packaging: str, locks: Path) -> None:
-    """Install the libraries so that Python need not compile them again, if another project did.
+def reuse_environment(user: ProjectUser, packaging: str, locks: Path) -> None:
+    """Install the libraries at less cost, if another project with this package manager did before.
 
-    uv links the files in its cache. The others copy them, each at another time, and Python compiles
-    a file again when its time has changed.
+    For pip uv does it, so that pip has nothing to install but the project. uv links the files in its
+    cache. Poetry copies them, each at another time, and Python would compile all of them again.
     """
-    # `make run` installs the first project of each package manager.
-    if packaging != "uv" and (locks / LOCKS[packaging][-1]).exists():
+    if not (locks / LOCKS[packaging][-1]).exists():
+        return  # `make run` installs the first project of each package manager
+    if packaging == "pip":
+        user.run("uv venv --quiet --seed .venv")
+        user.run("uv pip install --quiet --python .venv pip-tools -r requirements-dev.txt")
+    if packaging == "poetry":
         user.run("make install")
         for file in (user.project / ".venv").rglob("*.py"):
             os.utime(file, (0, 0))
