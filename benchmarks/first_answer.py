@@ -28,6 +28,6 @@ def first_answer(packaging: str) -> float:
 
 
 def measure(bench: Bench) -> dict[str, Any]:
-    """Do it once to fill the caches, and then twice to measure it."""
+    """Do it once to fill the caches, and then once to measure it."""
     track = bench.progress.track(CHOICES["packaging"], description="First answer")
     return {packaging: [first_answer(packaging) for _ in range(2)][1:] for packaging in track}

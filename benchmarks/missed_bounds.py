@@ -1,13 +1,14 @@
-"""Why a bound is missed, by its key, with the profile that shows it, for docs/performance.md."""
+"""Why a bound is missed, by its key, for docs/performance.md."""
 
 CORE = """
-The service calls about 630 functions for a request that reads one note (`tests/test_costs.py`), twice as
-many as the baseline. `RequestLogMiddleware` (the request id, the metrics and the log line) is the largest
-part, see "What each part costs" below. The rest is one microsecond or two each: the place in the queue for
-a connection with its timeout, the metrics of the pool, the checks of path and body, the model of the
-answer. The version before traces and the metrics of the database was measured in turns with this one:
-for reading one note with Starlette it needed 1.75 and 1.79 times the baseline, and this one 1.79 and 1.89;
-with FastAPI 1.45 and 1.46, and this one 1.46 and 1.50.
+For a request that reads one note the service calls 630 functions with Starlette and 1,073 with FastAPI
+(`tests/test_costs.py`). `RequestLogMiddleware` (the request id, the metrics and the log line) is the
+largest part: about half of what the service needs more than the baseline, see "What each part costs"
+below. The other half is many small parts: the place in the queue for a connection with its timeout, the
+metrics of the pool, the checks of path and body, the model of the answer. The version before traces and
+the metrics of the database misses these bounds on this machine, too. It was measured twice, in turns with
+this one. For reading one note with Starlette it needed 1.75 and 1.79 times the CPU of the baseline, and
+this one 1.79 and 1.89 times. With FastAPI it needed 1.45 and 1.46 times, and this one 1.46 and 1.50 times.
 """
 ORM = """
 The service opens an `AsyncSession` for each block, on a connection of SQLAlchemy's own pool, as
@@ -16,8 +17,8 @@ and needed about a third less CPU. The simpler code stays. With FastAPI the rati
 FastAPI's own part of the request is the same in both programs.
 """
 LISTS = """
-Bare FastAPI on asyncpg needs a third of what the other program needs, so little of the bound is left
-for everything else.
+Bare FastAPI on asyncpg alone needs a third of what `alternatives/fastapi-session` needs, so a fifteenth
+is left for everything that the service adds.
 """
 ORM_OF_DATABASES = """
 Every request builds and compiles its statement, as users of `databases` write it. A statement on a

@@ -124,7 +124,7 @@ def table_rows(tables: dict[str, Any]) -> Iterator[Row]:
 
 def first_answer_rows(managers: dict[str, list[float]]) -> Iterator[Row]:
     for name, seconds in managers.items():
-        yield [name, f"{median(seconds):.1f}", ", ".join(f"{each:.1f}" for each in seconds)]
+        yield [name, f"{median(seconds):.1f}"]
 
 
 def burst_rows(results: Results) -> Iterator[Row]:

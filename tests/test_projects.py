@@ -201,8 +201,8 @@ PAIRS = [
     for program in PROGRAMS
     if sum(CHOICES[choice].index(value) for choice, value in program.items()) % 2 == 0
 ]
-# The tests of what the service promises, which run in every project.
-PROMISES = "tests/notes/test_transactions.py tests/test_transactions.py tests/test_database.py"
+# The tests of what the README of the template promises, which run in every project.
+PROMISES = "tests/notes tests/test_transactions.py tests/test_database.py tests/test_health.py"
 LOCKS = {
     "uv": ["uv.lock"],
     "poetry": ["poetry.lock"],
@@ -385,9 +385,9 @@ def test_commands_of_the_readme_work(
     keep_lock(user.project, project["packaging"], locks)
     check_refused_names(user.project)
 
-    # A package manager changes neither the code nor what is installed, as
+    # A package manager changes neither the code nor the declared dependencies, as
     # test_package_manager_changes_no_code shows. So each program runs all tests with one of them.
-    # tests/test_guides.py runs all tests of one program with each of the others, too.
+    # With each of the others, tests/test_guides.py runs all tests of one program but the example's.
     runs_all = project["packaging"] == CHOICES["packaging"][0]
     if not runs_all:
         tests = f"DATABASE_URL={database_url} .venv/bin/pytest {PROMISES}\n"
@@ -482,7 +482,7 @@ def test_production_installs_the_locked_packages(packaging: str, project_user: U
 
 
 def reuse_lock(user: ProjectUser, packaging: str, locks: Path) -> None:
-    """Start with the lock of another project, if there is one, or with one of uv's for pip.
+    """Start with the lock of another project, if there is one. For pip, uv completes or writes it.
 
     pip-tools needs five minutes without a lock, because it downloads all packages to hash them. The
     lock is older than pyproject.toml, so the project's commands bring it up to date.
@@ -499,8 +499,8 @@ def reuse_lock(user: ProjectUser, packaging: str, locks: Path) -> None:
 def reuse_environment(user: ProjectUser, packaging: str, locks: Path) -> None:
     """Install the libraries at less cost, if another project with this package manager did before.
 
-    For pip uv does it, so that pip has nothing to install but the project. uv links the files in its
-    cache. Poetry copies them, each at another time, and Python would compile all of them again.
+    For pip, uv installs them, so that pip has to install the project only. Poetry copies their files,
+    each at another time, so Python would compile all of them again.
     """
     if not (locks / LOCKS[packaging][-1]).exists():
         return  # `make run` installs the first project of each package manager

@@ -17,6 +17,7 @@ from typing import Any
 import asyncpg
 
 from tests.choices import TEMPLATES
+from tests.support.network import free_port
 from tests.support.waiting import wait_until
 
 PATIENCE = 20.0  # seconds
@@ -42,7 +43,7 @@ def running_server(programs: Path, folder: Path, *options: str | Path) -> Iterat
     """
     prefix, user = script.unprivileged(programs, folder)
     command = [*prefix, "sh", "-c", script.SERVER_SCRIPT, "", programs, folder / "data"]
-    command += ["-p", str(script.free_port()), "-c", "fsync=off", *options]
+    command += ["-p", str(free_port()), "-c", "fsync=off", *options]
     server = Popen(command, stdin=PIPE, stdout=DEVNULL, stderr=DEVNULL, **user)
     try:
         wait_until(lambda: script.ready(folder))

@@ -88,7 +88,7 @@ async def test_wrong_variable_that_gunicorn_reads_first_ends_start_with_one_line
     assert re.fullmatch(rf"Not started: {name}: .*{right}.*\n", output)
 
 
-@pytest.mark.parametrize("value", ["", " 2 "])
+@pytest.mark.parametrize("value", ["", "2.0"])
 async def test_number_of_workers_that_is_right_or_empty_is_accepted(
     monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:
