@@ -9,10 +9,10 @@ from tests.support.waiting import cancel
 
 
 class TcpProxy:
-    """Forwards every connection to `server_port`, from one port that never changes."""
+    """Forwards every connection to `server_port`, from one port that does not change once it is open."""
 
     def __init__(self) -> None:
-        self.port = free_port()
+        self.port = 0  # until it is opened
         self.server_port = 0
         self._delivering = asyncio.Event()
         self._connections: set[asyncio.Task[Any]] = set()
@@ -24,6 +24,8 @@ class TcpProxy:
         self.server_port = server_port
         self._delivering.set()
         if self._listener is None:
+            # Not earlier, or of many proxies that are made together two may choose the same port.
+            self.port = self.port or free_port()
             self._listener = await asyncio.start_server(self._forward, "127.0.0.1", self.port)
 
     def refuse(self) -> None:
