@@ -5,8 +5,9 @@ CORE = """
 what the service needs more than the baseline, see "What each part costs" below. The other half is many
 small parts: the place in the queue for a connection with its timeout, the metrics of the pool, the
 checks of path and body, the model of the answer. The version before traces and the metrics of the
-database misses these bounds on this machine, too. It was measured twice, in turns with this one. For reading one note with Starlette it needed 1.75 and 1.79 times the CPU of the baseline, and
-this one 1.79 and 1.89 times. With FastAPI it needed 1.45 and 1.46 times, and this one 1.46 and 1.50 times.
+database misses these bounds on this machine, too. It was measured twice, in turns with this one. For
+reading one note with Starlette it needed 1.75 and 1.79 times the CPU of the baseline, and this one 1.79
+and 1.89 times. With FastAPI it needed 1.45 and 1.46 times, and this one 1.46 and 1.50 times.
 """
 ORM = """
 The service opens an `AsyncSession` for each block, on a connection of SQLAlchemy's own pool, as
