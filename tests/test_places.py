@@ -1,6 +1,7 @@
 """Where a project is rendered and run: in a workspace of uv, and by a `make run` that is killed."""
 
 import shutil
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -42,9 +43,16 @@ def test_project_in_a_uv_workspace_has_an_environment_of_its_own(
     user.run("make install && test -s uv.lock && cd ../.. && uv lock")
 
 
-@pytest.mark.parametrize("killed", ["make run", "scripts.develop run"])
+@pytest.mark.parametrize(
+    ("killed", "sent"),
+    [
+        ("make run", signal.SIGKILL),
+        ("scripts.develop run", signal.SIGKILL),
+        ("scripts.develop run", signal.SIGTERM),
+    ],
+)
 def test_killed_make_run_leaves_nothing_behind(
-    killed: str, project_user: Callable[..., ProjectUser]
+    killed: str, sent: signal.Signals, project_user: Callable[..., ProjectUser]
 ) -> None:
     user = project_user(packaging="uv")
     port = str(free_port())
@@ -56,8 +64,10 @@ def test_killed_make_run_leaves_nothing_behind(
             and " ".join(process.info["cmdline"]).partition(" --port")[0].endswith(killed)
             and not process.info["cmdline"][0].endswith("sh")
         ]
-        process.kill()
+        process.send_signal(sent)
         deadline = time.monotonic() + 15
         while processes := user.processes():
             assert time.monotonic() < deadline, processes
             time.sleep(0.1)
+    if sent == signal.SIGTERM:  # it has stopped everything itself
+        assert "Error 130" in user.project.with_suffix(".log").read_text()

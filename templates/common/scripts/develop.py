@@ -40,10 +40,22 @@ def database(url: str | None) -> Iterator[str]:
             yield url
 
 
+def stop_at_signals() -> None:
+    """Let both signals raise KeyboardInterrupt, so that each block stops what it started.
+
+    A shell makes its background jobs ignore SIGINT, and `kill` sends SIGTERM.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+
+
 def alembic(*arguments: str) -> None:
-    completed = subprocess.run([*PYTHON, "alembic", *arguments])
-    if completed.returncode:
-        raise SystemExit(completed.returncode)
+    # Imported here, because the server imports this module at each reload and does not need alembic.
+    from alembic.config import main
+
+    main(argv=arguments)
+    # migrations/env.py handles SIGTERM itself. When it is done, the signal would end this process.
+    stop_at_signals()
 
 
 def serve(port: int) -> None:
@@ -110,10 +122,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    # Both signals raise KeyboardInterrupt, so that the blocks above stop what they started. A shell
-    # makes its background jobs ignore SIGINT, and `kill` sends SIGTERM.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
+    stop_at_signals()
     try:
         main()
     except KeyboardInterrupt:
