@@ -5,6 +5,8 @@ PYTHON ?= python3
 PROGRAM ?= fastapi-core-asyncpg
 # Use the tools in .venv, whatever environment is active.
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME UV_PROJECT_ENVIRONMENT
+# Without bytecode, each of thousands of processes would compile its libraries.
+unexport PYTHONDONTWRITEBYTECODE
 INSTALL := .venv/bin/uv pip install --quiet --python
 PYTEST := .venv/bin/pytest --numprocesses 4 --dist worksteal
 

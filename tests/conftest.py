@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 from pytest_cookies.plugin import Cookies
 
-from tests.choices import CHOICES, ROOT
+from tests.choices import ROOT
 from tests.support.postgres import execute, script
 from tests.support.project_user import ProjectUser, clean_environment
 from tests.support.rendering import render_into
@@ -24,9 +24,31 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
+@pytest.hookimpl(trylast=True)  # when the tests that do not run are gone
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the tests of minutes, so that no worker is alone with one of them at the end."""
-    items.sort(key=lambda item: "project_user" not in getattr(item, "fixturenames", ()))
+    """Let each worker begin with its share of the tests of minutes.
+
+    Otherwise some of these would be the last ones, and the other workers would have nothing to do.
+    pytest-xdist gives each worker an equal number of tests that follow each other.
+    """
+
+    def is_long(item: pytest.Item) -> bool:
+        return "project_user" in getattr(item, "fixturenames", ())
+
+    # Projects of uv run the most tests.
+    long = sorted(filter(is_long, items), key=lambda item: "-uv]" not in item.name)
+    short = [item for item in items if not is_long(item)]
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    left = len(items)
+    items.clear()
+    for worker in range(workers):
+        size = left // (workers - worker)
+        left -= size
+        share = long[worker::workers]
+        count = max(size - len(share), 0)
+        items += share + short[:count]
+        short = short[count:]
+    items += short
 
 
 def renderer(cookies: Cookies) -> Callable[..., Path]:
@@ -79,10 +101,9 @@ def project_user(
     shutil.rmtree(folder, ignore_errors=True)
 
     def render_for_user(**answers: str) -> ProjectUser:
-        # All projects of a worker have the same path, so Python compiles a library only once for
-        # each package manager. Each gives the files another time.
-        packaging = answers.get("packaging", CHOICES["packaging"][0])
-        bytecode = tmp_path_factory.getbasetemp() / "bytecode" / packaging
+        # All projects of a worker have the same path, and uv links the same files into them. So
+        # Python compiles a library only once.
+        bytecode = tmp_path_factory.getbasetemp() / "bytecode"
         environment = {**environment_of_user, "PYTHONPYCACHEPREFIX": str(bytecode)}
         return ProjectUser(render_into(folder, **answers), environment)
 

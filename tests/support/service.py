@@ -29,7 +29,6 @@ class Service:
             "PATH": os.environ["PATH"],
             "TMPDIR": str(folder),
             "PYTHONPATH": python_path(program),
-            "PYTHONDONTWRITEBYTECODE": "1",
             **settings,
         }
         self._process: subprocess.Popen[bytes] | None = None
