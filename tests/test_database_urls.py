@@ -22,7 +22,9 @@ LAYERS = combinations("sqlalchemy", "pool")
 TESTS = ["tests/test_health.py", "tests/test_transactions.py"]
 # They use alembic, gunicorn's master and its workers, which are the same in every data layer.
 TESTS_OF_FIRST_LAYER = [
-    *("tests/test_migrations.py", "tests/test_master.py"),
+    "tests/test_migrations.py::test_replicas_can_migrate_at_once",
+    "tests/test_migrations.py::test_url_in_small_letters_in_the_env_file_is_migrated",
+    "tests/test_master.py",
     "tests/test_hostile.py::test_incomplete_body_is_ignored",
 ]
 

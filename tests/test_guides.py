@@ -15,6 +15,8 @@ from tests.test_projects import (
     check_passed,
     check_refused_names,
     contents,
+    files_of_layer,
+    is_in_pairs,
     keep_lock,
     reuse_environment,
     reuse_lock,
@@ -33,14 +35,13 @@ EXAMPLE = re.compile(r"(?i)notes|upstream|aiohttp|the example\b")
 # nginx calls the servers behind it upstream: in a directive and in the names of variables.
 NGINX = re.compile(r"^ +upstream service|\$upstream_\w+|proxy_next_upstream", re.MULTILINE)
 LOCKS = {"uv.lock", "poetry.lock", "requirements.txt", "requirements-dev.txt"}
-# Before the guides, without any domain, two programs that differ in every choice run all tests.
-WITHOUT_GUIDES = [PROJECTS[0], PROJECTS[-1]]
-# After the guides, two others that differ in every choice run all tests. The rest run those that the
-# guides add, and those of the project that look at all routes, tables and settings.
-WITH_ALL_TESTS = [PROJECTS[1], PROJECTS[-2]]
-TESTS_OF_EVERYTHING = (
+# These two differ in every choice. The first one runs all tests before the guides, when it has no
+# domain, and the last one after them. The others run the tests of the guides, and those of the
+# project that depend on its routes, tables and settings, or on its data layer.
+FIRST, LAST = PROJECTS[0], PROJECTS[-1]
+TESTS_AFTER_GUIDES = (
     "tests/test_app.py tests/test_documentation.py tests/test_openapi.py tests/test_routing.py "
-    "tests/test_schema.py tests/test_settings.py "
+    "tests/test_settings.py tests/test_transactions.py "
     "tests/test_migrations.py::test_upgrade_matches_models_and_downgrade_removes_all_tables"
 )
 GUIDES = [
@@ -94,9 +95,13 @@ def test_guides_can_be_followed_after_the_example_is_removed(
         pass
     user.run(remove)
     assert traces_of_the_example(user.project) == []
-    if project in WITHOUT_GUIDES:
+    if project == FIRST:
         check_and_test(user, "make check test\n")
         keep_lock(user.project, project["packaging"], locks)
+    if project == LAST:
+        user.run("make check")
+        tests = f".venv/bin/pytest {TESTS_AFTER_GUIDES} tests/test_schema.py"
+        check_passed(user.run(tests, DATABASE_URL=postgres_url))
 
     def run_all_but_tests(commands: str) -> None:
         if commands != CHECK_AND_TEST:
@@ -109,14 +114,18 @@ def test_guides_can_be_followed_after_the_example_is_removed(
         # Every guide ends with its tests. They run once, with those of the other guides.
         assert text.count(CHECK_AND_TEST) >= 1
         follow(text, user.project, run_all_but_tests)
-    if project in WITH_ALL_TESTS:
+    if project == LAST:
         check_and_test(user, CHECK_AND_TEST)
     else:
         user.run("make format check")
         tested = {path.parent.name for path in (user.project / "tests").glob("*/test_*.py")}
         assert {"authors", "books", "products", "users", "cities", "ratings", "visits"} <= tested
         folders = " ".join(f"tests/{folder}" for folder in sorted(tested))
-        tests = f".venv/bin/pytest {folders} {TESTS_OF_EVERYTHING}"
+        layer = " ".join(file for file in files_of_layer(project) if file.startswith("tests/test_"))
+        tests = f".venv/bin/pytest {folders} {TESTS_AFTER_GUIDES} {layer}"
+        if is_in_pairs(project):
+            # It sends many requests to each route, and takes as long as all others.
+            tests += " tests/test_schema.py"
         check_passed(user.run(tests, DATABASE_URL=postgres_url))
     check_refused_names(user.project)
 

@@ -26,7 +26,7 @@ from tests.support.postgres import PostgresServer, execute, script
 from tests.support.project_user import ProjectUser
 from tests.support.rendering import render_into
 from tests.support.waiting import wait_until
-from tests.test_projects import reuse_lock
+from tests.test_projects import reuse_environment, reuse_lock
 
 PRELOAD = "-c shared_preload_libraries=pg_stat_statements"
 
@@ -487,6 +487,7 @@ def test_users_load_a_running_service(
     [load] = page.commands["Under load"]
     loader = project_user(packaging=packaging)
     reuse_lock(loader, packaging, locks)
+    reuse_environment(loader, packaging, locks)
     if packaging == "pip":  # pip-tools would need minutes to hash all packages
         lock = "requirements-load.txt"
         loader.run(f"uv pip compile -q --generate-hashes --extra load pyproject.toml -o {lock}")
@@ -494,7 +495,7 @@ def test_users_load_a_running_service(
     port = str(free_port())
     url = f"http://127.0.0.1:{port}"
     with user.serve("make run", f"{url}/health/ready", PORT=port):
-        printed = loader.run(load, HOST=url, USERS="40", TIME="30s")
+        printed = loader.run(load, HOST=url, USERS="20", TIME="15s")
     for line in ("GET /notes", "POST /notes/{id}/synchronize", "PATCH /notes/{id}", "Aggregated"):
         # The name, the number of requests, and of failures.
         method_and_name = r" +".join(map(re.escape, line.split()))
