@@ -26,7 +26,6 @@ from scripts.upstream import start_upstream  # The example
 from scripts.variables import read_variables
 
 APP = "{{ cookiecutter.package_name }}.main:app"
-PYTHON = [sys.executable, "-m"]
 
 
 @contextmanager
@@ -61,7 +60,8 @@ def alembic(*arguments: str) -> None:
 def serve(port: int) -> None:
     print(f"Serving until Ctrl-C: http://127.0.0.1:{port}/docs", flush=True)
     # Not the command `uvicorn`, which would go on serving if this process were killed.
-    server = subprocess.Popen([*PYTHON, "scripts.develop", "server", "--port", str(port)])
+    command = [sys.executable, "-m", "scripts.develop", "server", "--port", str(port)]
+    server = subprocess.Popen(command)
     try:
         if server.wait():
             raise SystemExit(server.returncode)
