@@ -1,6 +1,6 @@
 # Every target installs what it needs. They need git, make and Python 3.11 or later.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-program test-live test-image test-mutants test-postgres recording soak bench bench-quick check format release clean
+.PHONY: help demo test test-fast test-program test-others test-live test-image test-mutants test-postgres recording soak bench bench-quick check format release clean
 PYTHON ?= python3
 PROGRAM ?= fastapi-core-asyncpg
 # Use the tools in .venv, whatever environment is active.
@@ -17,13 +17,16 @@ demo: .venv/demo ## Render the defaults and serve them until Ctrl-C
 	@.venv/bin/python demo.py
 
 test: .venv/test ## Test the templates and every combination
-	$(PYTEST) -m "not live and not image and not mutants and not postgres and not soak"
+	$(PYTEST) -m "not others and not live and not image and not mutants and not postgres and not soak"
 
 test-fast: .venv/test ## Test the templates and one combination
 	$(PYTEST) --numprocesses 2 -m "not slow and not live and not image and not mutants and not postgres and not soak"
 
 test-program: .venv/test ## Test one program with each package manager: PROGRAM=fastapi-core-asyncpg
 	$(PYTEST) -m "not live and not image and not mutants and not postgres and not soak" -k $(PROGRAM)
+
+test-others: .venv/test ## Run the long tests for the choices for which `make test` does not
+	$(PYTEST) -m others
 
 test-live: .venv/live ## Test the deployment with real servers: see CONTRIBUTING.md
 	$(PYTEST) --numprocesses 2 --dist loadgroup -m live

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.choices import Combination, combinations, name
+from tests.support.others import mark_others
 from tests.support.postgres import programs, running_server
 from tests.test_shipped_tests import run_tests
 
@@ -41,7 +42,7 @@ def server() -> Iterator[dict[str, str]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("url", URLS.values(), ids=list(URLS))
-@pytest.mark.parametrize("layer", LAYERS, ids=name)
+@pytest.mark.parametrize("layer", mark_others(LAYERS), ids=name)
 def test_rendered_tests_run_on(
     layer: Combination, url: str, server: dict[str, str], render: Callable[..., Path]
 ) -> None:

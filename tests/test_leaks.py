@@ -11,6 +11,7 @@ from httpx2 import AsyncClient, HTTPError
 
 from tests.choices import PROGRAMS, Combination, name
 from tests.support.network import free_port
+from tests.support.others import mark_others
 from tests.support.postgres import execute
 from tests.support.service import Service
 from tests.support.tcp_proxy import TcpProxy
@@ -73,7 +74,7 @@ def role_with_password(postgres_url: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("role_with_password")
-@pytest.mark.parametrize("program", PROGRAMS, ids=name)
+@pytest.mark.parametrize("program", mark_others(PROGRAMS), ids=name)
 def test_failures_show_no_secret_and_each_is_logged_once(
     program: Combination, database_url: str, tmp_path: Path
 ) -> None:

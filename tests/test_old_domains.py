@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.choices import ROOT, Combination, name
+from tests.support.others import mark_others
 from tests.test_shipped_tests import run_tests
 from tests.test_updates import COMBINATIONS, Project, Template, run
 
@@ -69,7 +70,7 @@ notes/test_transactions.py: FIRST_WORDS => [each.split()[0].strip(";") for each 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("combination", COMBINATIONS[:2], ids=name)
+@pytest.mark.parametrize("combination", mark_others(COMBINATIONS[:2]), ids=name)
 def test_old_domain_is_carried_over_as_the_changelog_says(
     combination: Combination,
     render: Callable[..., Path],

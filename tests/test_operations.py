@@ -22,6 +22,7 @@ import yaml
 from tests.choices import CHOICES, PROGRAMS, PROJECTS, TEMPLATES, python_path
 from tests.support.guide import blocks
 from tests.support.network import free_port
+from tests.support.others import mark_others
 from tests.support.postgres import PostgresServer, execute, script
 from tests.support.project_user import ProjectUser
 from tests.support.rendering import render_into
@@ -475,7 +476,7 @@ def test_new_major_version_gets_the_data(page: Page, user: ProjectUser, tmp_path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("packaging", CHOICES["packaging"])
+@pytest.mark.parametrize("packaging", mark_others(CHOICES["packaging"]))
 def test_users_load_a_running_service(
     packaging: str,
     page: Page,

@@ -17,6 +17,7 @@ import pytest
 from tests.choices import CHOICES, CODE, CONTEXT, PROGRAMS, PROJECTS, ROOT, Combination, name
 from tests.support.network import free_port, get
 from tests.support.project_user import ProjectUser
+from tests.test_shipped_tests import run_tests
 
 Render = Callable[..., Path]
 UserOf = Callable[..., ProjectUser]
@@ -201,6 +202,11 @@ PAIRS = [
     for program in PROGRAMS
     if sum(CHOICES[choice].index(value) for choice, value in program.items()) % 2 == 0
 ]
+# These files take half of the time of a project's tests, because they start many processes.
+WITHOUT_PROCESSES = (
+    "--ignore=tests/notes/test_tracing.py --ignore=tests/test_master.py "
+    "--ignore=tests/test_migrations.py --ignore=tests/test_tracing.py"
+)
 # The tests of what the README of the template promises, which run in every project.
 PROMISES = (
     "tests/notes/test_notes.py tests/notes/test_synchronize.py tests/notes/test_transactions.py "
@@ -369,8 +375,10 @@ def test_commands_of_the_readme_work(
     project: Combination, project_user: UserOf, database_url: str, locks: Path
 ) -> None:
     user = project_user(**answers_for(project))
+    with_uv = project["packaging"] == "uv"
+    is_first_program = PROGRAMS[0].items() <= project.items()
     reuse_lock(user, project["packaging"], locks)
-    if project["packaging"] == "pip" and PROGRAMS[0].items() <= project.items():
+    if project["packaging"] == "pip" and is_first_program:
         # In one project pip-compile updates the lock, which is older than pyproject.toml, and pip
         # installs everything. This takes most of a minute.
         os.utime(user.project / LOCKS["pip"][-1], (0, 0))
@@ -394,28 +402,28 @@ def test_commands_of_the_readme_work(
     check_refused_names(user.project)
 
     # A package manager changes neither the code nor the declared dependencies, as
-    # test_package_manager_changes_no_code shows. So each program runs all tests with the first of
-    # them. With the others it runs the tests of what the README of the template promises.
-    runs_all_tests = project["packaging"] == CHOICES["packaging"][0]
-    measures_coverage = runs_all_tests and is_in_pairs(project)  # for a third of the time
-    # The names in the last project are hard to quote.
-    runs_all_commands = runs_all_tests or is_in_pairs(project) or project == PROJECTS[-1]
-    tests = f"DATABASE_URL={database_url} .venv/bin/pytest {PROMISES}\n"
-    if not runs_all_commands:
-        check_passed(user.run(tests))
+    # test_package_manager_changes_no_code shows. So each program runs all of its tests with uv only.
+    # With the others it runs the tests of what the README of the template promises. The further
+    # commands run with them in the first program, and in the last project, whose names are hard to
+    # quote.
+    promises = f"DATABASE_URL={database_url} .venv/bin/pytest {PROMISES}"
+    if not (with_uv or is_first_program or project == PROJECTS[-1]):
+        check_passed(user.run(promises))
         return
 
+    tests = promises
+    if with_uv:
+        # Then test_all_tests_of_a_project_pass runs those that it ignores.
+        tests = "make test" if is_in_pairs(project) else f".venv/bin/pytest {WITHOUT_PROCESSES}"
     assert work.startswith("make test\n")
-    if not measures_coverage:
-        other = ".venv/bin/pytest\n" if runs_all_tests else tests
-        work = work.replace("make test\n", other)
+    work = work.replace("make test\n", f"{tests}\n")
     output = user.run(work)
     check_passed(output)
-    assert ("Required test coverage of 95% reached" in output) == measures_coverage
+    assert ("Required test coverage of 95% reached" in output) == (tests == "make test")
     [migration] = set(versions.glob("*.py")) - rendered
     assert "what changed in the models" in migration.read_text()
     lint(user.project)
-    if runs_all_tests:
+    if with_uv:
         check_rules(user)
 
     settings = {"DATABASE_URL": database_url, "UPSTREAM_URL": "http://127.0.0.1:9"}
@@ -427,6 +435,17 @@ def test_commands_of_the_readme_work(
     assert schema["info"]["title"] == " ".join(answers["project_name"].split())
     assert schema["info"]["description"] == " ".join(answers["description"].split())
     user.run(".venv/bin/alembic check && .venv/bin/alembic downgrade base", **settings)
+
+
+@pytest.mark.slow
+@pytest.mark.others
+@pytest.mark.parametrize("program", [p for p in PROGRAMS if p not in PAIRS], ids=name)
+def test_all_tests_of_a_project_pass(program: Combination, render: Render) -> None:
+    """With coverage, in the programs in which test_commands_of_the_readme_work runs most of them."""
+    done = run_tests(render(**answers_for(program)), "--cov", "--cov-fail-under=95")
+    assert done.returncode == 0, done.stdout
+    check_passed(done.stdout)
+    assert "Required test coverage of 95% reached" in done.stdout
 
 
 def is_in_pairs(project: Combination) -> bool:
@@ -446,7 +465,7 @@ def check_rules(user: ProjectUser) -> None:
     [commands] = re.findall(r"^```sh\n(.*?)^```$", rules, re.MULTILINE | re.DOTALL)
     assert commands == "make format check test\n"
     user.run("make format check")
-    # These tests have just run.
+    # These tests run elsewhere.
     tests = re.findall(r"`\.venv/bin/pytest (.+?)`", rules)
     assert len(tests) == rules.count("`.venv/bin/") > 0
     user.run(f".venv/bin/pytest --collect-only {' '.join(tests)}")
@@ -517,11 +536,16 @@ def reuse_lock(user: ProjectUser, packaging: str, locks: Path) -> None:
     if (locks / lock).exists():
         shutil.copy(locks / lock, user.project)
     if packaging == "pip":
-        production, development = LOCKS[packaging]
-        shared = "uv pip compile --quiet --generate-hashes pyproject.toml --output-file"
-        user.run(f"{shared} {development} --extra dev")
-        shutil.copy(user.project / development, user.project / production)
-        user.run(f"{shared} {production}")
+        write_pip_locks(user)
+
+
+def write_pip_locks(user: ProjectUser) -> None:
+    """Write the locks of a project of pip with uv, in the versions that the old ones have."""
+    production, development = LOCKS["pip"]
+    shared = "uv pip compile --quiet --generate-hashes pyproject.toml --output-file"
+    user.run(f"{shared} {development} --extra dev")
+    shutil.copy(user.project / development, user.project / production)
+    user.run(f"{shared} {production}")
 
 
 def reuse_environment(user: ProjectUser, packaging: str, locks: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from tests.choices import PROGRAMS, Combination, combinations, name
 from tests.support import guide
+from tests.support.others import mark_others
 
 ROUTES = {
     "fastapi": '''
@@ -137,7 +138,7 @@ def run_tests(project: Path, *tests: str, **environment: str) -> CompletedProces
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("program", combinations("framework"), ids=name)
+@pytest.mark.parametrize("program", mark_others(combinations("framework")), ids=name)
 def test_shipped_tests_pass_with_a_real_api(
     program: Combination, render: Callable[..., Path]
 ) -> None:
@@ -235,7 +236,7 @@ def downgrade() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("layer", combinations("sqlalchemy"), ids=name)
+@pytest.mark.parametrize("layer", mark_others(combinations("sqlalchemy")), ids=name)
 def test_shipped_tests_pass_with_tables_of_the_same_names(
     layer: Combination, render: Callable[..., Path]
 ) -> None:

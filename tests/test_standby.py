@@ -17,6 +17,7 @@ from httpx2 import Client, Response
 from tests.choices import ROOT, Combination, name
 from tests.support import guide
 from tests.support.network import free_port
+from tests.support.others import mark_others
 from tests.support.postgres import PostgresServer, script
 from tests.support.rendering import render_into
 from tests.support.service import Service
@@ -209,7 +210,7 @@ def count(client: Client) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("program", PAIRS, ids=name)
+@pytest.mark.parametrize("program", mark_others(PAIRS), ids=name)
 def test_service_reads_from_a_standby(
     program: Combination, standby: Standby, serve: Callable[..., Client], tmp_path: Path
 ) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from tests.choices import CHOICES, ROOT, Combination, name
 from tests.support.guide import apply, blocks
+from tests.support.others import mark_others
 from tests.test_projects import contents
 from tests.test_shipped_tests import run_python, run_tests
 
@@ -270,7 +271,7 @@ EXAMPLE = pytest.mark.parametrize("without_example", [False, True], ids=["exampl
 
 
 @EXAMPLE
-@pytest.mark.parametrize("combination", COMBINATIONS, ids=name)
+@pytest.mark.parametrize("combination", mark_others(COMBINATIONS), ids=name)
 @pytest.mark.parametrize("age", [0, 1, 2])
 def test_update_keeps_own_work_and_has_no_conflict(
     age: int,

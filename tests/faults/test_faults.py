@@ -30,6 +30,7 @@ from tests.faults.network_faults import NETWORK_FAULTS
 from tests.faults.report import COLUMNS, MEMORY, Result
 from tests.faults.server_faults import SERVER_FAULTS, four_processes_migrate_at_once
 from tests.faults.users import Users, count_lost_writes
+from tests.support.others import mark_others
 from tests.support.waiting import until
 
 FAULTS: list[Fault] = [*SERVER_FAULTS, *NETWORK_FAULTS, *LOAD_FAULTS]
@@ -73,7 +74,7 @@ async def inject(environment: Environment, fault: Fault) -> Result:
     assert users.errors == []
     assert lost == 0
     assert result["recovery"] <= LONGEST_RECOVERY
-    # `make test` tests other programs at the same time, so a service may wait for the CPU.
+    # Other tests run at the same time, so a service may wait for the CPU.
     waited_for_cpu = 0 if environment.long else 1
     assert result["refusal"] <= LONGEST_REFUSAL + environment.blocked_seconds + waited_for_cpu
     noticed = users.refused or users.lost_answers or environment.needs_no_refusal
@@ -94,7 +95,7 @@ def running_environment(program: Combination, *, long: bool) -> Iterator[Environ
     shutil.rmtree(folder)
 
 
-@pytest.fixture(scope="module", params=PROGRAMS, ids=name)
+@pytest.fixture(scope="module", params=mark_others(PROGRAMS), ids=name)
 def environment(request: pytest.FixtureRequest) -> Iterator[Environment]:
     yield from running_environment(request.param, long=False)
 
