@@ -17,8 +17,6 @@ from tests.test_projects import (
     check_refused_names,
     contents,
     files_of_layer,
-    is_in_pairs,
-    keep_lock,
     reuse_environment,
     reuse_lock,
     write_pip_locks,
@@ -37,12 +35,13 @@ EXAMPLE = re.compile(r"(?i)notes|upstream|aiohttp|the example\b")
 # nginx calls the servers behind it upstream: in a directive and in the names of variables.
 NGINX = re.compile(r"^ +upstream service|\$upstream_\w+|proxy_next_upstream", re.MULTILINE)
 LOCKS = {"uv.lock", "poetry.lock", "requirements.txt", "requirements-dev.txt"}
-# These two differ in every choice. The first one runs all tests before the guides, when it has no
-# domain. Four projects, one of each data layer, run all tests after the guides. The others run the
-# tests of the guides, and those of the project that depend on its routes, tables and settings, or
-# on its data layer.
+# These two differ in every choice. Before the guides, when they have no domain, they run the tests
+# that depend on the routes, tables and settings of a project. After the guides the last one runs all
+# tests; the others run those of the guides, and those that depend on them or on the data layer.
 FIRST, LAST = PROJECTS[0], PROJECTS[-1]
-TESTS_AFTER_GUIDES = (
+# This one runs all tests before the guides.
+ALL_WITHOUT_DOMAINS = PROJECTS[1]
+TESTS_OF_DOMAINS = (
     "tests/test_app.py tests/test_documentation.py tests/test_openapi.py tests/test_routing.py "
     "tests/test_schema.py tests/test_settings.py tests/test_transactions.py "
     "tests/test_migrations.py::test_upgrade_matches_models_and_downgrade_removes_all_tables"
@@ -79,10 +78,8 @@ def traces_of_the_example(project: Path) -> list[str]:
 
 
 @pytest.mark.slow
-# Those of `make test` have every pair of choices, and one runs all of its tests after the guides.
-@pytest.mark.parametrize(
-    "project", mark_others(PROJECTS, [*filter(is_in_pairs, PROJECTS), LAST]), ids=name
-)
+# `make test` runs it with each package manager.
+@pytest.mark.parametrize("project", mark_others(PROJECTS, [FIRST, *PROJECTS[-2:]]), ids=name)
 def test_guides_can_be_followed_after_the_example_is_removed(
     project: Combination,
     project_user: Callable[..., ProjectUser],
@@ -101,12 +98,11 @@ def test_guides_can_be_followed_after_the_example_is_removed(
         pass
     user.run(remove)
     assert traces_of_the_example(user.project) == []
-    if project == FIRST:
+    if project == ALL_WITHOUT_DOMAINS:
         check_and_test(user, "make check test\n")
-        keep_lock(user.project, project["packaging"], locks)
-    if project == LAST:
+    if project in (FIRST, LAST):
         user.run("make check")
-        tests = f".venv/bin/pytest {TESTS_AFTER_GUIDES}"
+        tests = f".venv/bin/pytest {TESTS_OF_DOMAINS}"
         check_passed(user.run(tests, DATABASE_URL=postgres_url))
 
     def run_all_but_tests(commands: str) -> None:
@@ -128,14 +124,14 @@ def test_guides_can_be_followed_after_the_example_is_removed(
         follow(text, user.project, run_all_but_tests)
     tested = {path.parent.name for path in (user.project / "tests").glob("*/test_*.py")}
     assert {"authors", "books", "products", "users", "cities", "ratings", "visits"} <= tested
-    if is_in_pairs(project):
+    if project == LAST:
+        check_and_test(user, CHECK_AND_TEST)
+    else:
         user.run("make format check")
         folders = " ".join(f"tests/{folder}" for folder in sorted(tested))
         layer = " ".join(file for file in files_of_layer(project) if file.startswith("tests/test_"))
-        tests = f".venv/bin/pytest {folders} {TESTS_AFTER_GUIDES} {layer}"
+        tests = f".venv/bin/pytest {folders} {TESTS_OF_DOMAINS} {layer}"
         check_passed(user.run(tests, DATABASE_URL=postgres_url))
-    else:
-        check_and_test(user, CHECK_AND_TEST)
     check_refused_names(user.project)
 
     with user.serve(run, f"{url}/health/ready", PORT=port):
