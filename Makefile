@@ -25,7 +25,7 @@ test-fast: .venv/test ## Test the templates and one combination
 test-program: .venv/test ## Test one program with each package manager: PROGRAM=fastapi-core-asyncpg
 	$(PYTEST) -m "not live and not image and not mutants and not postgres and not soak" -k $(PROGRAM)
 
-test-others: .venv/test ## Run the long tests for the choices for which `make test` does not
+test-others: .venv/test ## Run the long tests for the choices that `make test` leaves out
 	$(PYTEST) -m others
 
 test-live: .venv/live ## Test the deployment with real servers: see CONTRIBUTING.md

@@ -33,7 +33,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
 
     def is_long(item: pytest.Item) -> bool:
-        return "project_user" in getattr(item, "fixturenames", ())
+        fixtures = getattr(item, "fixturenames", ())
+        # Of `make test-others`, those that render a project run its tests.
+        runs_tests = item.get_closest_marker("others") and "render" in fixtures
+        return bool("project_user" in fixtures or runs_tests)
 
     # Projects of uv run the most tests.
     long = sorted(filter(is_long, items), key=lambda item: "-uv]" not in item.name)

@@ -35,12 +35,13 @@ EXAMPLE = re.compile(r"(?i)notes|upstream|aiohttp|the example\b")
 # nginx calls the servers behind it upstream: in a directive and in the names of variables.
 NGINX = re.compile(r"^ +upstream service|\$upstream_\w+|proxy_next_upstream", re.MULTILINE)
 LOCKS = {"uv.lock", "poetry.lock", "requirements.txt", "requirements-dev.txt"}
-# These two differ in every choice. Before the guides, when they have no domain, they run the tests
-# that depend on the routes, tables and settings of a project. After the guides the last one runs all
-# tests; the others run those of the guides, and those that depend on them or on the data layer.
+# These two differ in every choice. When the example is gone, and before the first guide, they run
+# TESTS_OF_DOMAINS. After the guides the last one runs all tests. The others run the tests of the
+# guides, TESTS_OF_DOMAINS, and the tests of their data layer.
 FIRST, LAST = PROJECTS[0], PROJECTS[-1]
 # This one runs all tests before the guides.
 ALL_WITHOUT_DOMAINS = PROJECTS[1]
+# They depend on the routes, tables and settings of a project.
 TESTS_OF_DOMAINS = (
     "tests/test_app.py tests/test_documentation.py tests/test_openapi.py tests/test_routing.py "
     "tests/test_schema.py tests/test_settings.py tests/test_transactions.py "
@@ -78,8 +79,10 @@ def traces_of_the_example(project: Path) -> list[str]:
 
 
 @pytest.mark.slow
-# `make test` runs it with each package manager.
-@pytest.mark.parametrize("project", mark_others(PROJECTS, [FIRST, *PROJECTS[-2:]]), ids=name)
+# `make test` follows the guides once with each package manager.
+@pytest.mark.parametrize(
+    "project", mark_others(PROJECTS, [FIRST, *PROJECTS[-len(OTHERS) :]]), ids=name
+)
 def test_guides_can_be_followed_after_the_example_is_removed(
     project: Combination,
     project_user: Callable[..., ProjectUser],
@@ -108,10 +111,11 @@ def test_guides_can_be_followed_after_the_example_is_removed(
     def run_all_but_tests(commands: str) -> None:
         if commands == CHECK_AND_TEST:
             return
-        if project["packaging"] == "pip":
+        if project["packaging"] == "pip" and guide != GUIDES[-1]:
             lock, declared = user.project / "requirements-dev.txt", user.project / "pyproject.toml"
             if lock.stat().st_mtime < declared.stat().st_mtime:
-                # pip-compile would take a quarter of a minute after each new dependency.
+                # pip-compile takes a quarter of a minute after each new dependency. So it adds only
+                # those of the last guide.
                 write_pip_locks(user)
         user.run(commands)
 

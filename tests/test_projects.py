@@ -405,10 +405,11 @@ def test_commands_of_the_readme_work(
     check_refused_names(user.project)
 
     # A package manager changes neither the code nor the declared dependencies, as
-    # test_package_manager_changes_no_code shows. So each program runs all of its tests with uv only.
-    # With the others it runs the tests of what the README of the template promises. The further
-    # commands run with them in the first program, and in the last project, whose names are hard to
-    # quote.
+    # test_package_manager_changes_no_code shows. So only with uv does a program run more than the
+    # tests of what the README of the template promises: the first program all of its tests, the
+    # others all but TESTS_OF_PROCESSES, which test_other_tests_of_a_project_pass runs. With pip and
+    # Poetry the further commands run in the first program, and in the last project, whose names are
+    # hard to quote.
     promises = f"DATABASE_URL={database_url} .venv/bin/pytest {PROMISES}"
     if not (with_uv or is_first_program or project == PROJECTS[-1]):
         check_passed(user.run(promises))
@@ -416,7 +417,6 @@ def test_commands_of_the_readme_work(
 
     tests = promises
     if with_uv:
-        # Then test_other_tests_of_a_project_pass runs those that it ignores.
         tests = "make test" if is_first_program else f".venv/bin/pytest {WITHOUT_PROCESSES}"
     assert work.startswith("make test\n")
     work = work.replace("make test\n", f"{tests}\n")
@@ -444,8 +444,8 @@ def test_commands_of_the_readme_work(
 @pytest.mark.others
 @pytest.mark.parametrize("program", PROGRAMS[1:], ids=name)
 def test_other_tests_of_a_project_pass(program: Combination, render: Render) -> None:
-    """Run what test_commands_of_the_readme_work leaves out, and some programs with coverage."""
-    with_coverage = program in PAIRS  # which have every data layer
+    """Run the tests that test_commands_of_the_readme_work leaves out, or all of them with coverage."""
+    with_coverage = program in PAIRS  # one program for each of the other data layers
     tests = ["--cov", "--cov-fail-under=95"] if with_coverage else TESTS_OF_PROCESSES
     done = run_tests(render(**answers_for(program)), *tests)
     assert done.returncode == 0, done.stdout
@@ -465,7 +465,7 @@ def check_rules(user: ProjectUser) -> None:
     [commands] = re.findall(r"^```sh\n(.*?)^```$", rules, re.MULTILINE | re.DOTALL)
     assert commands == "make format check test\n"
     user.run("make format check")
-    # These tests run elsewhere.
+    # They have just run, or test_other_tests_of_a_project_pass runs them.
     tests = re.findall(r"`\.venv/bin/pytest (.+?)`", rules)
     assert len(tests) == rules.count("`.venv/bin/") > 0
     user.run(f".venv/bin/pytest --collect-only {' '.join(tests)}")
@@ -540,7 +540,7 @@ def reuse_lock(user: ProjectUser, packaging: str, locks: Path) -> None:
 
 
 def write_pip_locks(user: ProjectUser) -> None:
-    """Write the locks of a project of pip with uv, in the versions that the old ones have."""
+    """Let uv write the locks of a project with pip, in the versions of the old locks if it has any."""
     production, development = LOCKS["pip"]
     shared = "uv pip compile --quiet --generate-hashes pyproject.toml --output-file"
     user.run(f"{shared} {development} --extra dev")

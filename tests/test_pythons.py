@@ -49,5 +49,6 @@ def test_project_passes_its_checks_and_tests(
     user = project_user(packaging="uv")
     python = {"UV_PYTHON": str(pythons[version])}
     user.run("make check", **python)
+    # Coverage is measured on the Python of the template.
     check_passed(user.run(".venv/bin/pytest"))
     assert f"Python {version}." in user.run(".venv/bin/python --version")
