@@ -9,6 +9,8 @@ unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME UV_PROJECT_ENVIRONMENT
 unexport PYTHONDONTWRITEBYTECODE
 INSTALL := .venv/bin/uv pip install --quiet --python
 PYTEST := .venv/bin/pytest --numprocesses 4 --dist worksteal
+# These tests have targets of their own.
+ELSEWHERE := live or image or mutants or postgres or soak
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-15s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,13 +19,13 @@ demo: .venv/demo ## Render the defaults and serve them until Ctrl-C
 	@.venv/bin/python demo.py
 
 test: .venv/test ## Test the templates and every combination
-	$(PYTEST) -m "not others and not live and not image and not mutants and not postgres and not soak"
+	$(PYTEST) -m "not others and not ($(ELSEWHERE))"
 
 test-fast: .venv/test ## Test the templates and one combination
-	$(PYTEST) --numprocesses 2 -m "not slow and not live and not image and not mutants and not postgres and not soak"
+	$(PYTEST) --numprocesses 2 -m "not slow and not ($(ELSEWHERE))"
 
 test-program: .venv/test ## Test one program with each package manager: PROGRAM=fastapi-core-asyncpg
-	$(PYTEST) -m "not live and not image and not mutants and not postgres and not soak" -k $(PROGRAM)
+	$(PYTEST) -m "not ($(ELSEWHERE))" -k $(PROGRAM)
 
 test-others: .venv/test ## Run the long tests for the choices that `make test` leaves out
 	$(PYTEST) -m others
